@@ -1,0 +1,73 @@
+"""authapp: the authentication backend for Python teams.
+
+`create_app()` makes the service; `init_app(app)` mounts the same thing into an application of your own.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from authapp import api, auth, cli, config, database, extensions, health, logs, mail, tokens
+from authapp.mail.delivery import Worker
+from authapp.passwords import Gate
+
+__all__ = ["__version__", "create_app", "init_app"]
+
+__version__ = "0.1.0"
+
+PARTS = (auth, mail, cli)
+"""What both kinds of application have. A new capability is added by its name here."""
+
+SERVICE_PARTS = (health, logs)
+"""What only the service has; a host application brings its own."""
+
+
+@dataclass
+class State:
+    """What one application keeps in `app.extensions["authapp"]`."""
+
+    api: api.Api
+    gate: Gate
+    mail_worker: Worker = field(default_factory=Worker)
+
+
+def create_app(settings: Mapping[str, object] | None = None, *, environ: Mapping[str, str] | None = None) -> Flask:
+    """Make the service.
+
+    `settings` come before `environ`, which is the process's environment and `.env` unless given. Raises
+    `config.ConfigError` for a setting that cannot work.
+    """
+    app = Flask(__name__, static_folder=None)
+    config.load(app, settings or {}, config.environment(app) if environ is None else environ)
+    if app.config["TRUSTED_PROXIES"]:
+        number = app.config["TRUSTED_PROXIES"]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number)  # type: ignore[method-assign]
+    _mount(app, owns_all=True)
+    for part in SERVICE_PARTS:
+        part.init_app(app)
+    return app
+
+
+def init_app(app: Flask, *, environ: Mapping[str, str] | None = None) -> None:
+    """Mount authapp into a host application, below `AUTH_URL_PREFIX`; nothing else of it is touched.
+
+    Settings are what stands in `app.config`, then `environ` as in `create_app`. Raises `config.ConfigError`.
+    """
+    config.load(app, {}, config.environment(app) if environ is None else environ)
+    _mount(app, owns_all=False)
+
+
+def _mount(app: Flask, *, owns_all: bool) -> None:
+    database.configure(app)
+    tokens.configure(app)
+    for extension in (extensions.db, extensions.jwt):
+        extension.init_app(app)
+    if "migrate" not in app.extensions:
+        extensions.migrate.init_app(app, extensions.db, directory=str(health.MIGRATIONS))
+    gate = Gate(concurrency=app.config["AUTH_HASH_CONCURRENCY"], queue=app.config["AUTH_HASH_QUEUE"])
+    app.extensions["authapp"] = State(api.make(app, version=__version__), gate)
+    api.init_app(app, owns_all=owns_all)
+    for part in PARTS:
+        part.init_app(app)

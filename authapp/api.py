@@ -1,0 +1,209 @@
+"""What every answer has in common: the envelope, the request id, the headers, and how a refusal is told.
+
+All of it acts on authapp's own requests only: those below the prefix and those of its blueprints, and every one
+when authapp is the application (`create_app`). Nothing of a host application's other pages is touched.
+"""
+
+import functools
+import logging
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+
+import flask
+import flask_smorest
+import marshmallow as ma
+from flask import Flask, Response, current_app, jsonify, request
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
+
+from authapp import columns, database, errors
+from authapp.body import BodyParser
+from authapp.errors import AuthError
+
+log = logging.getLogger(__name__)
+
+CSP = "default-src 'none'; frame-ancestors 'none'"
+# Where the request keeps its id, for the log and for a host application that wants it.
+REQUEST_ID = "authapp.request_id"
+# The blueprints that live outside the prefix have names that start so.
+OWN_BLUEPRINT = "authapp_"
+_GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+class ErrorSchema(ma.Schema):
+    """The envelope of a failure, for the API's document."""
+
+    class Error(ma.Schema):
+        """What went wrong."""
+
+        code = ma.fields.String(required=True)
+        message = ma.fields.String(required=True)
+        details = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.List(ma.fields.String()))
+
+    success = ma.fields.Constant(False, required=True)
+    error = ma.fields.Nested(Error, required=True)
+
+
+class Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest has no types.
+    """flask-smorest's `Api` without its error pages, which would answer for the whole application."""
+
+    ERROR_SCHEMA = ErrorSchema
+
+    def _register_error_handlers(self) -> None:
+        pass
+
+
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # flask-smorest has no types.
+    """A blueprint whose answers, good and bad, are in the envelope, and whose views are run again once
+    where the database asks for that (a deadlock, a lost race to insert)."""
+
+    ARGUMENTS_PARSER = BodyParser()
+
+    def __init__(self, name: str, import_name: str, **options: Any) -> None:
+        super().__init__(name, import_name, **options)
+        handle_errors(self)
+
+    def add_url_rule(self, rule: str, endpoint: str | None = None, view_func: Any = None, **options: Any) -> None:
+        """Register a view function, wrapped so that a transient failure of the database is tried once more."""
+        super().add_url_rule(rule, endpoint or view_func.__name__, retrying(view_func), **options)
+
+    @staticmethod
+    def _prepare_response_content(data: object) -> object:
+        return {"success": True, "data": data}
+
+    @staticmethod
+    def _make_doc_response_schema(schema: ma.Schema | None) -> ma.Schema | None:
+        return None if schema is None else _answer_schema(type(schema))()
+
+
+@functools.cache
+def _answer_schema(data: type[ma.Schema]) -> type[ma.Schema]:
+    """Make the schema of the envelope around an answer, once for each: the document names schemas by class."""
+    fields = {"success": ma.fields.Constant(True, required=True), "data": ma.fields.Nested(data, required=True)}
+    return ma.Schema.from_dict(fields, name=data.__name__.removesuffix("Schema") + "Answer")
+
+
+def make(app: Flask, *, version: str) -> Api:
+    """Bind a smorest API to the application, apart from one that the host may have."""
+    return Api(
+        app,
+        config_prefix="AUTHAPP_",
+        spec_kwargs={"title": "authapp", "version": version, "openapi_version": "3.1.0"},
+    )
+
+
+def handle_errors(blueprint: flask.Blueprint) -> None:
+    """Answer every exception of the blueprint's views in the envelope."""
+    blueprint.register_error_handler(Exception, answer_error)
+    # By code too: a host's handler for a code would come before ours for the class.
+    for code in default_exceptions:
+        blueprint.register_error_handler(code, answer_error)
+
+
+def init_app(app: Flask, *, owns_all: bool) -> None:
+    """Set up the hooks. `owns_all`: every request of this application is authapp's."""
+
+    def is_ours() -> bool:
+        prefix, own = app.config["AUTH_URL_PREFIX"], (request.blueprint or "").startswith(OWN_BLUEPRINT)
+        return owns_all or own or request.path == prefix or request.path.startswith(f"{prefix}/")
+
+    @app.before_request
+    def begin() -> Any:
+        if not is_ours():
+            return None
+        given = request.headers.get("X-Request-ID", "")
+        request.environ[REQUEST_ID] = given if _GOOD_ID.fullmatch(given) else columns.new_id().hex
+        request.max_content_length = app.config["AUTH_MAX_CONTENT_LENGTH"]
+        # No blueprint's handlers see a routing failure: it belongs to none.
+        return answer_error(request.routing_exception) if request.routing_exception else None
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        return _with_headers(response) if is_ours() else response
+
+    # A protected view of the host's raises refusals too; a handler of the host's own for them comes first.
+    app.errorhandler(AuthError)(answer_error)
+
+
+def answer_error(error: Exception) -> Response:
+    """Turn any exception into its answer, and undo what the request changed unless its class keeps that."""
+    refusal = _refusal(error)
+    try:
+        database.commit() if refusal.keep_changes else database.rollback()
+    except DBAPIError:
+        log.exception("commit_failed")
+        refusal = errors.ServiceUnavailableError()
+    body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
+    if refusal.details:
+        body["details"] = refusal.details
+    response = jsonify(success=False, error=body)
+    response.status_code = refusal.status
+    response.headers.update(refusal.headers)
+    if isinstance(refusal, errors.UnauthorizedError):
+        sent_token = isinstance(refusal, _TOKEN_ERRORS)
+        response.headers["WWW-Authenticate"] = 'Bearer error="invalid_token"' if sent_token else "Bearer"
+    return response
+
+
+_TOKEN_ERRORS = (errors.TokenInvalidError, errors.TokenExpiredError, errors.TokenRevokedError, errors.TokenReusedError)
+
+_BY_STATUS: dict[int, type[AuthError]] = {
+    HTTPStatus.NOT_FOUND: errors.NotFoundError,
+    HTTPStatus.METHOD_NOT_ALLOWED: errors.MethodNotAllowedError,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: errors.PayloadTooLargeError,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: errors.UnsupportedMediaTypeError,
+}
+
+
+def _refusal(error: Exception) -> AuthError:
+    if isinstance(error, AuthError):
+        return error
+    if isinstance(error, HTTPException):
+        return _from_http(error)
+    if isinstance(error, DBAPIError | PoolTimeoutError) and database.is_away(error):
+        log.warning("database_unavailable", extra={"error": type(error).__name__})
+        return errors.ServiceUnavailableError()
+    log.error("internal_error", exc_info=error)
+    return errors.InternalError()
+
+
+def _from_http(error: HTTPException) -> AuthError:
+    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return errors.InternalError()
+    # A redirect would only mend the path's spelling, towards the address in the Host header: nothing is here.
+    known = _BY_STATUS.get(status, errors.BadRequestError)
+    refusal = errors.NotFoundError() if status < HTTPStatus.BAD_REQUEST else known()
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        refusal.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    return refusal
+
+
+def _with_headers(response: Response) -> Response:
+    headers = response.headers
+    headers["X-Request-ID"] = request.environ.get(REQUEST_ID, "")
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    headers.setdefault("Content-Security-Policy", CSP)
+    headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def retrying(view: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a view again, once, where the database asks for that; both times it is one transaction."""
+
+    @functools.wraps(view)
+    def twice(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return current_app.ensure_sync(view)(*args, **kwargs)
+        except DBAPIError as error:
+            if not database.is_transient(error):
+                raise
+            log.info("transaction_retried", extra={"error": type(error.orig).__name__})
+            database.rollback()
+            return current_app.ensure_sync(view)(*args, **kwargs)
+
+    return twice

@@ -1,0 +1,15 @@
+"""The auth blueprint: HTTP only. Each file is one topic; a view reads a shape, calls a rule, commits, answers."""
+
+from flask import Flask
+
+from authapp.auth import login, me, pages, register, sessions
+from authapp.auth.blueprint import blueprint
+
+__all__ = ["init_app", "login", "me", "register", "sessions"]
+
+
+def init_app(app: Flask) -> None:
+    """Mount the routes and the pages below `AUTH_URL_PREFIX`."""
+    prefix = app.config["AUTH_URL_PREFIX"]
+    app.extensions["authapp"].api.register_blueprint(blueprint, url_prefix=prefix)
+    app.register_blueprint(pages.blueprint, url_prefix=prefix)

@@ -1,0 +1,55 @@
+"""Making an account and verifying its e-mail address."""
+
+from typing import Any
+
+from authapp import database, signin, users
+from authapp.auth.blueprint import blueprint, client
+from authapp.auth.schemas import (
+    EmailSchema,
+    LinkTokenSchema,
+    MessageSchema,
+    RegisteredSchema,
+    RegisterSchema,
+    VerifiedSchema,
+)
+
+
+@blueprint.route("/register", methods=["POST"])
+@blueprint.arguments(RegisterSchema, location="json_or_form")
+@blueprint.response(201, RegisteredSchema)
+def register(account: dict[str, Any]) -> dict[str, Any]:
+    """Make an account and mail a verification link.
+
+    Where no verified address is needed to log in, the answer has tokens as a login has.
+    """
+    user = users.create_user(**account)
+    users.send_verification(user)
+    signed_in = signin.welcome(user, client())
+    database.commit()
+    return {"user": user, **signed_in}
+
+
+@blueprint.route("/verify-email", methods=["POST"])
+@blueprint.arguments(LinkTokenSchema)
+@blueprint.response(200, VerifiedSchema)
+def verify_email(body: dict[str, str]) -> dict[str, Any]:
+    """Verify the address that a mailed link speaks of; the same link again is no error."""
+    user = users.confirm_email(body["token"])
+    database.commit()
+    return {"user": user, "message": "Your account has been activated."}
+
+
+blueprint.add_url_rule("/email-verification/confirm", "confirm_verification", verify_email, methods=["POST"])
+
+
+@blueprint.route("/resend-verification", methods=["POST"])
+@blueprint.arguments(EmailSchema)
+@blueprint.response(202, MessageSchema)
+def resend_verification(body: dict[str, str]) -> dict[str, Any]:
+    """Mail a new verification link; earlier ones stop working. The answer never tells whether there is an account."""
+    users.resend_verification(body["email"])
+    database.commit()
+    return {"message": "If this address waits for verification, a mail is on its way."}
+
+
+blueprint.add_url_rule("/email-verification/resend", "resend_verification_again", resend_verification, methods=["POST"])

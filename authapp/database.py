@@ -1,0 +1,156 @@
+"""The database: how each kind is opened, who commits, and what its driver's errors mean.
+
+Rules change objects and never commit. An entry point (view, command, worker) calls `commit` on its last line.
+"""
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pymysql
+from flask import Flask
+from sqlalchemy import Engine, Select, create_engine, event
+from sqlalchemy.engine import URL, CursorResult, Row, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.dml import UpdateBase
+
+from authapp.extensions import db
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 2
+STATEMENT_TIMEOUT_SECONDS = 5
+_LOCK_TIMEOUT_SECONDS = 2
+_SQLITE_BUSY_SECONDS = 5
+
+# MariaDB and MySQL: deadlock, lock wait timeout, record changed since last read (MariaDB 11.6 and later).
+_TRANSIENT_CODES = (1213, 1205, 1020)
+_DUPLICATE_CODE = 1062
+_SQLITE_DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+_AFTER_COMMIT = "authapp.after_commit"
+
+
+def configure(app: Flask) -> None:
+    """Give Flask-SQLAlchemy its address and the options of the kind of database it names."""
+    url = make_url(app.config["DATABASE_URL"])
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", engine_options(url))
+    if url.get_backend_name() == "sqlite":
+        Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+
+
+def engine_options(url: URL) -> dict[str, Any]:
+    """Give the options for `create_engine`; values never show in an exception (they may be password hashes)."""
+    if url.get_backend_name() == "sqlite":
+        # With this isolation level the driver opens a transaction at the first write, and takes the write lock
+        # with it: a read never locks, and two writers wait for each other instead of failing half-way.
+        connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS}
+        return {"hide_parameters": True, "connect_args": connect}
+    session = f"SET SESSION innodb_lock_wait_timeout={_LOCK_TIMEOUT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
+    return {
+        "hide_parameters": True,
+        # A lost compare-and-set must be able to read the row that won.
+        "isolation_level": "READ COMMITTED",
+        "pool_pre_ping": True,
+        "pool_recycle": 1800,
+        "pool_timeout": 2,
+        "pool_size": 10,
+        "max_overflow": 10,
+        "connect_args": {
+            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+            "read_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "write_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "init_command": session,
+        },
+    }
+
+
+def migration_engine(url: URL) -> Engine:
+    """Open the database for Alembic: no time limit on a statement, and on SQLite a transaction around its DDL."""
+    options = engine_options(url)
+    options["connect_args"].pop("read_timeout", None)
+    options["connect_args"].pop("write_timeout", None)
+    return create_engine(url, **options)
+
+
+@event.listens_for(Engine, "connect")
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Turn on what SQLite leaves off: foreign keys, and a journal in which readers do not wait for a writer."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
+
+
+def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] | None:
+    """Run one SELECT on a connection of its own and give its first row; nothing stays open."""
+    with db.engine.connect() as connection:
+        return connection.execute(statement, parameters).first()
+
+
+def reading() -> Session:
+    """Open a session of its own, to load objects with and then hold nothing.
+
+    `db.session.add` takes an object so loaded into the request's session without another SELECT.
+    """
+    return Session(db.engine, expire_on_commit=False)
+
+
+def change(statement: UpdateBase) -> int:
+    """Run an INSERT, UPDATE or DELETE in the session and give the number of rows that its WHERE matched."""
+    result = db.session.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, CursorResult)
+    return result.rowcount
+
+
+def after_commit(call: Callable[[], object]) -> None:
+    """Have `call` made once the change under way is committed; a rollback forgets it."""
+    db.session.info.setdefault(_AFTER_COMMIT, []).append(call)
+
+
+def commit() -> None:
+    """Commit the session, then make the calls that waited for it; what one of them raises is logged only."""
+    db.session.commit()
+    for call in db.session.info.pop(_AFTER_COMMIT, []):
+        try:
+            call()
+        except Exception:
+            log.exception("after_commit_failed")
+
+
+def rollback() -> None:
+    """Undo the session's changes and forget the calls that waited for its commit."""
+    db.session.info.pop(_AFTER_COMMIT, None)
+    db.session.rollback()
+
+
+def is_duplicate(error: IntegrityError) -> bool:
+    """Tell a broken unique constraint from every other broken constraint."""
+    if isinstance(error.orig, sqlite3.IntegrityError):
+        return error.orig.sqlite_errorcode in _SQLITE_DUPLICATE_CODES
+    return _code(error) == _DUPLICATE_CODE
+
+
+def is_transient(error: DBAPIError) -> bool:
+    """Say whether the same transaction, run again, may well succeed: a deadlock, a lock wait, a race to insert."""
+    return _code(error) in _TRANSIENT_CODES or (isinstance(error, IntegrityError) and is_duplicate(error))
+
+
+def is_away(error: Exception) -> bool:
+    """Say whether the error means that the database cannot serve now, rather than that we asked nonsense."""
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return True
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeoutError) or (
+        isinstance(error, DBAPIError) and _code(error) in _TRANSIENT_CODES
+    )
+
+
+def _code(error: DBAPIError) -> int | None:
+    original = error.orig
+    if isinstance(original, pymysql.MySQLError) and original.args and isinstance(original.args[0], int):
+        return original.args[0]
+    return None

@@ -1,0 +1,90 @@
+"""Mailed links: a signed token that works once, for one purpose, for the latest mail only.
+
+The token (itsdangerous; the purpose is its salt) names a user, an e-mail address and a nonce; the `Link` row
+holds the nonce. Issuing a link replaces the nonce, so earlier mails stop working; redeeming marks it used.
+"""
+
+import secrets
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+
+from flask import current_app
+from itsdangerous import BadData, URLSafeTimedSerializer
+from sqlalchemy import update
+
+from authapp import clock, database
+from authapp.errors import LinkExpiredError, LinkInvalidError
+from authapp.extensions import db
+from authapp.models import Link, User
+
+VERIFY_EMAIL = "verify-email"
+_OWN_PAGE_SETTING = {VERIFY_EMAIL: "AUTH_VERIFY_URL"}
+
+# Longer than any link that we make; what is longer was not made by us and is not worth parsing.
+_LONGEST_TOKEN = 1024
+
+
+@dataclass(frozen=True)
+class Redeemed:
+    """What a good link says; `again` when this very link was redeemed before."""
+
+    user_id: uuid.UUID
+    email: str
+    again: bool
+
+
+def issue(user: User, purpose: str, *, lifetime: timedelta) -> str:
+    """Make the token of a new link for this purpose; every earlier one stops working."""
+    nonce, expires_at = secrets.token_urlsafe(16), clock.now() + lifetime
+    fresh = {"nonce": nonce, "expires_at": expires_at, "used_at": None}
+    replaced = database.change(update(Link).where(Link.user_id == user.id, Link.purpose == purpose).values(fresh))
+    if not replaced:
+        db.session.add(Link(user_id=user.id, purpose=purpose, nonce=nonce, expires_at=expires_at))
+        db.session.flush()
+    return _serializer(purpose).dumps([user.id.hex, user.email, nonce])
+
+
+def url(purpose: str, token: str) -> str:
+    """Give the address to mail: the operator's own page, or ours below `AUTH_PUBLIC_URL`, never the Host header's."""
+    config = current_app.config
+    own_page: str | None = config[_OWN_PAGE_SETTING[purpose]]
+    if own_page:
+        return own_page.replace("{token}", token)
+    return f"{config['AUTH_PUBLIC_URL'].rstrip('/')}{config['AUTH_URL_PREFIX']}/{purpose}?token={token}"
+
+
+def redeem(token: str, purpose: str, *, lifetime: timedelta) -> Redeemed:
+    """Use a link up.
+
+    A link that was used before is given back with `again`, for the caller to accept or refuse.
+    Raises `LinkInvalidError` (tampered with, other purpose, superseded) and `LinkExpiredError`.
+    """
+    user_id, email, nonce = _read(token, purpose, lifetime=lifetime)
+    this = (Link.user_id == user_id, Link.purpose == purpose, Link.nonce == nonce)
+    if database.change(update(Link).where(*this, Link.used_at.is_(None)).values(used_at=clock.now())):
+        return Redeemed(user_id, email, again=False)
+    if db.session.query(Link.user_id).where(*this).first() is None:
+        raise LinkInvalidError
+    return Redeemed(user_id, email, again=True)
+
+
+def _read(token: str, purpose: str, *, lifetime: timedelta) -> tuple[uuid.UUID, str, str]:
+    if len(token) > _LONGEST_TOKEN or not token.isascii():
+        raise LinkInvalidError
+    try:
+        # The age is checked here and not by itsdangerous, which refuses a token from a clock that runs ahead of ours.
+        content, signed_at = _serializer(purpose).loads(token, return_timestamp=True)
+        user_id, email, nonce = content
+        found = uuid.UUID(hex=user_id), str(email), str(nonce)
+    except (BadData, ValueError, TypeError, AttributeError):
+        raise LinkInvalidError from None
+    if clock.now() - signed_at > lifetime:
+        raise LinkExpiredError
+    return found
+
+
+def _serializer(purpose: str) -> URLSafeTimedSerializer:
+    config = current_app.config
+    keys = [*config["SECRET_KEY_FALLBACKS"], config["SECRET_KEY"]]
+    return URLSafeTimedSerializer(keys, salt=f"authapp.link.{purpose}")

@@ -1,0 +1,126 @@
+"""Delivery: takes due mails from the outbox to the mail server, in any number of processes at once."""
+
+import logging
+import os
+import smtplib
+import threading
+import uuid
+from collections.abc import Sequence
+from datetime import timedelta
+
+from flask import Flask, current_app
+from flask_mail import Connection
+from sqlalchemy import select, update
+
+from authapp import clock, database
+from authapp.extensions import db
+from authapp.mail import smtp
+from authapp.mail.models import ERROR_LENGTH, OutboxMessage
+
+log = logging.getLogger(__name__)
+
+_BATCH = 20
+_POLL_SECONDS = 5.0
+# Longer than one mail can take: after it, whoever claimed the mail has died and another may take it.
+_CLAIM_SECONDS = 120
+_FIRST_RETRY_SECONDS = 15
+_LONGEST_RETRY_SECONDS = 1800
+# With the waits above: about two days.
+_MOST_ATTEMPTS = 100
+
+
+def deliver_due(limit: int = _BATCH) -> int:
+    """Send up to `limit` mails that are due and give the number sent.
+
+    A mail that the server refuses is due again later, each time after twice as long (up to half an hour); one
+    that found no server just stays due. A mail that the server took right before this process died is sent
+    again: at least once, never lost.
+    """
+    due = _due(limit)
+    if not due:
+        return 0
+    try:
+        with smtp.connect() as connection:
+            return sum(_deliver(connection, id) for id in due if _claim(id))
+    except (OSError, smtplib.SMTPException) as error:
+        log.warning("mail_server_unreachable", extra={"error": type(error).__name__})
+        return 0
+
+
+def wake() -> None:
+    """Have this process's delivery thread look now; it is started if there is none (a fork has none)."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
+    if not app.testing:
+        worker: Worker = app.extensions["authapp"].mail_worker
+        worker.wake(app)
+
+
+class Worker:
+    """The thread of one process that delivers mails."""
+
+    def __init__(self) -> None:
+        self._process = 0
+        self._lock = threading.Lock()
+        self._due = threading.Event()
+
+    def wake(self, app: Flask) -> None:
+        """Make the thread look at the outbox now."""
+        with self._lock:
+            if self._process != os.getpid():
+                self._process, self._due = os.getpid(), threading.Event()
+                threading.Thread(target=self._run, args=(app,), name="authapp-mail", daemon=True).start()
+        self._due.set()
+
+    def _run(self, app: Flask) -> None:
+        while True:
+            self._due.clear()
+            try:
+                with app.app_context():
+                    sent = deliver_due()
+            except Exception:
+                log.exception("mail_delivery_failed")
+                sent = 0
+            if not sent:
+                self._due.wait(_POLL_SECONDS)
+
+
+def _due(limit: int) -> Sequence[uuid.UUID]:
+    oldest = select(OutboxMessage.id).where(OutboxMessage.due_at <= clock.now()).order_by(OutboxMessage.due_at)
+    with database.reading() as reader:
+        return reader.scalars(oldest.limit(limit)).all()
+
+
+def _claim(id: uuid.UUID) -> bool:
+    """Make the mail ours for a while: of all who try, one UPDATE finds it still due."""
+    now = clock.now()
+    still_due = update(OutboxMessage).where(OutboxMessage.id == id, OutboxMessage.due_at <= now)
+    taken = {"due_at": now + timedelta(seconds=_CLAIM_SECONDS), "attempts": OutboxMessage.attempts + 1}
+    claimed = database.change(still_due.values(taken))
+    database.commit()
+    return bool(claimed)
+
+
+def _deliver(connection: Connection, id: uuid.UUID) -> bool:
+    message = db.session.get_one(OutboxMessage, id)
+    try:
+        smtp.send(connection, message)
+    except (OSError, smtplib.SMTPException) as error:
+        _put_off(id, error)
+        return False
+    message.sent_at, message.due_at, message.last_error = clock.now(), None, None
+    if current_app.config["APP_ENV"] != "development":
+        message.text = message.html = ""
+    database.commit()
+    log.info("mail_sent", extra={"mail": id, "attempts": message.attempts})
+    return True
+
+
+def _put_off(id: uuid.UUID, error: Exception) -> None:
+    message = db.session.get_one(OutboxMessage, id, populate_existing=True)
+    given_up = message.attempts >= _MOST_ATTEMPTS
+    wait = min(_FIRST_RETRY_SECONDS * 2 ** min(message.attempts - 1, 16), _LONGEST_RETRY_SECONDS)
+    message.due_at = None if given_up else clock.now() + timedelta(seconds=wait)
+    message.last_error = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
+    database.commit()
+    event = "mail_given_up" if given_up else "mail_put_off"
+    log.warning(event, extra={"mail": id, "error": type(error).__name__})

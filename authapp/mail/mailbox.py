@@ -1,0 +1,58 @@
+"""The development mailbox: a page with the mails that would have been sent. Only for whoever sits at this machine."""
+
+import ipaddress
+from collections.abc import Sequence
+
+from flask import Response, jsonify, render_template, request
+from sqlalchemy import select
+
+from authapp.errors import NotFoundError
+from authapp.extensions import db
+from authapp.mail import outbox
+from authapp.mail.models import OutboxMessage
+
+_MOST_SHOWN = 50
+_CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+
+
+def mailbox() -> Response:
+    """Show the mails, newest first; with `Accept: application/json` as a list."""
+    if not _is_local():
+        raise NotFoundError
+    newest = select(OutboxMessage).order_by(OutboxMessage.id.desc()).limit(_MOST_SHOWN)
+    messages = db.session.scalars(newest).all()
+    if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":
+        return jsonify(_as_list(messages))
+    page = Response(render_template("mail/mailbox.html", messages=messages, links_of=outbox.links_of))
+    page.headers["Content-Security-Policy"] = _CSP
+    return page
+
+
+def _as_list(messages: Sequence[OutboxMessage]) -> list[dict[str, object]]:
+    return [
+        {
+            "id": str(message.id),
+            "to": message.to,
+            "subject": message.subject,
+            "text": message.text,
+            "html": message.html,
+            "links": outbox.links_of(message),
+            "created_at": message.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        }
+        for message in messages
+    ]
+
+
+def _is_local() -> bool:
+    """Say whether the request began on this machine: not through a proxy, nor by a page that had its name rebound."""
+    if any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")):
+        return False
+    host = request.host.rsplit(":", 1)[0].strip("[]")
+    return _is_loopback(request.remote_addr or "") and (host == "localhost" or _is_loopback(host))
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,39 @@
+"""The outbox: mails that wait in the database until a mail server has taken them."""
+
+import uuid
+from datetime import datetime
+
+from sqlalchemy import String, Text
+from sqlalchemy.dialects import mysql
+from sqlalchemy.orm import Mapped, mapped_column
+
+from authapp import clock
+from authapp.columns import EMAIL_LENGTH, TABLE_OPTIONS, Identifier, UTCDateTime, new_id
+from authapp.extensions import Model
+
+SUBJECT_LENGTH = 255
+ERROR_LENGTH = 255
+
+_BODY = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
+
+
+class OutboxMessage(Model):
+    """A mail. It is due from `due_at` on; whoever claims it moves that time into the future first.
+
+    Its text holds a link that is as good as a password, so outside development it is emptied once sent.
+    """
+
+    __tablename__ = "auth_outbox_message"
+    __table_args__ = TABLE_OPTIONS
+
+    id: Mapped[uuid.UUID] = mapped_column(Identifier, primary_key=True, default=new_id)
+    to: Mapped[str] = mapped_column("recipient", String(EMAIL_LENGTH))
+    subject: Mapped[str] = mapped_column(String(SUBJECT_LENGTH))
+    text: Mapped[str] = mapped_column(_BODY)
+    html: Mapped[str] = mapped_column(_BODY)
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
+    # Empty once there is nothing left to do: the mail was sent, or given up.
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=clock.now, index=True)
+    attempts: Mapped[int] = mapped_column(default=0)
+    sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
+    last_error: Mapped[str | None] = mapped_column(String(ERROR_LENGTH))

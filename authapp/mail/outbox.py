@@ -1,0 +1,65 @@
+"""Queueing a mail: a row in the same transaction as the change it speaks of."""
+
+import logging
+import re
+import smtplib
+from functools import partial
+
+from flask import current_app, render_template
+
+from authapp import database
+from authapp.errors import EmailNotSentError
+from authapp.extensions import db
+from authapp.mail import delivery, smtp
+from authapp.mail.models import OutboxMessage
+
+log = logging.getLogger(__name__)
+
+_URL = re.compile(r"https?://[^\s<>\"]+")
+
+
+def queue(template: str, *, to: str, subject: str, **content: object) -> None:
+    """Write a mail from `mail/<template>.txt` and `.html`; it goes out once the change under way is committed.
+
+    With `MAIL_DELIVERY=inline` it is sent here and now. Raises `EmailNotSentError`, inline only.
+    """
+    message = OutboxMessage(
+        to=to,
+        subject=subject,
+        text=render_template(f"mail/{template}.txt", **content),
+        html=render_template(f"mail/{template}.html", **content),
+    )
+    if stays_here():
+        _show(message)
+    elif current_app.config["MAIL_DELIVERY"] == "inline":
+        _send_now(message)
+        return
+    else:
+        database.after_commit(delivery.wake)
+    db.session.add(message)
+
+
+def stays_here() -> bool:
+    """Say whether mails stay in the development mailbox, there being no mail server to give them to."""
+    return current_app.config["APP_ENV"] == "development" and not current_app.config["MAIL_SERVER"]
+
+
+def links_of(message: OutboxMessage) -> list[str]:
+    """Find the links in a mail."""
+    return list(dict.fromkeys(_URL.findall(message.text)))
+
+
+def _show(message: OutboxMessage) -> None:
+    """Keep the mail for the mailbox page, and show its links to whoever watches the log."""
+    message.due_at = None
+    for link in links_of(message):
+        database.after_commit(partial(log.info, "development_mail", extra={"link": link}))
+
+
+def _send_now(message: OutboxMessage) -> None:
+    try:
+        with smtp.connect() as connection:
+            smtp.send(connection, message)
+    except (OSError, smtplib.SMTPException) as error:
+        log.warning("email_not_sent", extra={"error": type(error).__name__})
+        raise EmailNotSentError from None

@@ -1,0 +1,103 @@
+"""Passwords: which are good enough, how they are hashed, and how many are checked at once.
+
+Hashing is the one expensive thing that a stranger can ask for, so it goes through a gate: a few at once, some
+more waiting, the rest are told to come back. Whoever takes a place holds no database connection meanwhile.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from threading import BoundedSemaphore, Lock
+
+from flask import current_app
+from werkzeug.security import check_password_hash, generate_password_hash
+from zxcvbn import zxcvbn
+
+from authapp.errors import ServerBusyError, ValidationError
+
+# As much of a password as zxcvbn rates; what comes after it only makes a password stronger.
+_RATED_LENGTH = 72
+
+
+class Gate:
+    """At most `concurrency` hashes at once in this process, and at most `queue` waiting for a place."""
+
+    def __init__(self, *, concurrency: int, queue: int) -> None:
+        self._places = BoundedSemaphore(concurrency)
+        self._lock = Lock()
+        self._free = concurrency + queue
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Wait for a place and hold it. Raises `ServerBusyError` when too many wait already."""
+        with self._lock:
+            if not self._free:
+                raise ServerBusyError
+            self._free -= 1
+        try:
+            with self._places:
+                yield
+        finally:
+            with self._lock:
+                self._free += 1
+
+
+def place() -> AbstractContextManager[None]:
+    """Take a place at this application's gate; to be entered before any SQL."""
+    gate: Gate = current_app.extensions["authapp"].gate
+    return gate.place()
+
+
+def hash(password: str) -> str:
+    """Hash a password with `AUTH_PASSWORD_HASH` and a salt of its own; the caller holds a place."""
+    return generate_password_hash(_normalize(password), method=current_app.config["AUTH_PASSWORD_HASH"])
+
+
+def verify(password: str, password_hash: str | None) -> bool:
+    """Check a password; `None` (nobody has that address) costs the same time and is always wrong."""
+    decoy = _decoy(current_app.config["AUTH_PASSWORD_HASH"])
+    right = check_password_hash(password_hash or decoy, _normalize(password))
+    return right and password_hash is not None
+
+
+def is_outdated(password_hash: str) -> bool:
+    """Say whether the hash was made by another method, or at another cost, than is configured now."""
+    configured: str = current_app.config["AUTH_PASSWORD_HASH"]
+    return not password_hash.startswith(f"{configured}$")
+
+
+def check_policy(password: str, *, email: str, name: str | None = None, field: str = "password") -> None:
+    """Refuse a weak password with all that is wrong with it (NIST SP 800-63B: length and strength, no mixtures).
+
+    Slow for a hostile password (tens of milliseconds): the caller holds a place at the gate.
+    Raises `ValidationError` with the messages under `field`.
+    """
+    config, length = current_app.config, len(_normalize(password))
+    problems = []
+    if length < config["AUTH_PASSWORD_MIN_LENGTH"]:
+        problems.append(f"Use at least {config['AUTH_PASSWORD_MIN_LENGTH']} characters.")
+    if length > config["AUTH_PASSWORD_MAX_LENGTH"]:
+        problems.append(f"Use at most {config['AUTH_PASSWORD_MAX_LENGTH']} characters.")
+    if not problems and config["AUTH_PASSWORD_MIN_SCORE"]:
+        problems += _weaknesses(password, [email, email.partition("@")[0], name or ""])
+    if problems:
+        raise ValidationError(details={field: problems})
+
+
+def _weaknesses(password: str, known: list[str]) -> list[str]:
+    rating = zxcvbn(_normalize(password)[:_RATED_LENGTH], user_inputs=[word for word in known if word])
+    if rating["score"] >= current_app.config["AUTH_PASSWORD_MIN_SCORE"]:
+        return []
+    feedback = rating["feedback"]
+    return ["This password is too easy to guess.", *filter(None, [feedback["warning"], *feedback["suggestions"]])]
+
+
+def _normalize(password: str) -> str:
+    """Give the one form of a password that can be typed in several (NIST SP 800-63B: NFKC or NFKD)."""
+    return unicodedata.normalize("NFKC", password)
+
+
+@lru_cache(maxsize=8)
+def _decoy(method: str) -> str:
+    return generate_password_hash("the password of nobody", method=method)

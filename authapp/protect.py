@@ -1,0 +1,75 @@
+"""Who is calling: the decorators that protect a view, ours or the host application's."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from flask import has_request_context, request
+from sqlalchemy import Row
+from werkzeug.local import LocalProxy
+
+from authapp import sessions, tokens
+from authapp.errors import ForbiddenError, UnauthorizedError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Kept with the request: `g` may outlive it, where a test holds an application context open around several.
+_KEY = "authapp.current_user"
+
+
+def _current_user() -> Row[Any] | None:
+    return cast("Row[Any] | None", request.environ.get(_KEY)) if has_request_context() else None
+
+
+current_user: Row[Any] = cast("Row[Any]", LocalProxy(_current_user))
+"""Who is logged in, inside a protected view: the public fields of `User`, and `sid`; elsewhere it is `None`.
+
+It is a row that was read for this request, not a `User` object: relate to it by `current_user.id`.
+"""
+
+
+def login_required(view: Callable[P, R]) -> Callable[P, R]:
+    """Let only requests with a good access token in.
+
+    Raises `UnauthorizedError`, `TokenInvalidError`, `TokenExpiredError` and `TokenRevokedError` (all 401).
+    """
+
+    @wraps(view)
+    def protected(*args: P.args, **kwargs: P.kwargs) -> R:
+        authenticate()
+        return view(*args, **kwargs)
+
+    return protected
+
+
+def roles_required(*roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let only users with one of these roles in; the others get `ForbiddenError` (403)."""
+
+    def decorate(view: Callable[P, R]) -> Callable[P, R]:
+        @wraps(view)
+        def protected(*args: P.args, **kwargs: P.kwargs) -> R:
+            authenticate()
+            if current_user.role not in roles:
+                raise ForbiddenError
+            return view(*args, **kwargs)
+
+        return protected
+
+    return decorate
+
+
+def authenticate() -> None:
+    """Find out who sent the request, once, and set `current_user`."""
+    if _KEY in request.environ:
+        return
+    token = bearer_token()
+    if token is None:
+        raise UnauthorizedError
+    request.environ[_KEY] = sessions.identify(tokens.read(token, type=tokens.ACCESS))
+
+
+def bearer_token() -> str | None:
+    """Give the token of the Authorization header; the scheme's name is read in any case (RFC 9110, 11.1)."""
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None

@@ -1,0 +1,36 @@
+"""Deleting what is past its time, in batches that hold no lock for long."""
+
+from datetime import timedelta
+
+from sqlalchemy import ColumnElement, delete, inspect, or_, select
+
+from authapp import clock, database
+from authapp.extensions import Model, db
+from authapp.mail.models import OutboxMessage
+from authapp.models import Link, RevokedToken, Session
+
+_BATCH = 1000
+# An expired link says so for a while, before it is simply unknown; a sent mail can be looked into.
+_KEPT = timedelta(days=7)
+
+
+def run() -> dict[str, int]:
+    """Delete what has expired and give the numbers by kind; every batch is a transaction of its own."""
+    now = clock.now()
+    ended = Session.ended_at.is_not(None) & (Session.expires_at < now)
+    return {
+        "sessions": _delete(Session, or_(Session.ends_at < now, ended)),
+        "revoked tokens": _delete(RevokedToken, RevokedToken.expires_at < now),
+        "links": _delete(Link, Link.expires_at < now - _KEPT),
+        "sent mails": _delete(OutboxMessage, OutboxMessage.sent_at < now - _KEPT),
+    }
+
+
+def _delete(model: type[Model], which: ColumnElement[bool]) -> int:
+    keys, total = inspect(model).primary_key, 0
+    while found := db.session.execute(select(*keys).where(which).limit(_BATCH)).all():
+        for key in found:
+            same = (column == value for column, value in zip(keys, key, strict=True))
+            total += database.change(delete(model).where(*same, which))
+        database.commit()
+    return total

@@ -1,0 +1,197 @@
+"""Sessions: a sign-in is a row, a refresh is one compare-and-set on it, and ending it kills its tokens."""
+
+import ipaddress
+import logging
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import current_app
+from sqlalchemy import ColumnElement, Row, and_, bindparam, exists, select, update
+
+from authapp import clock, database, signals, tokens
+from authapp.errors import TokenInvalidError, TokenReusedError, TokenRevokedError
+from authapp.extensions import db
+from authapp.models import USER_AGENT_LENGTH, RevokedToken, Session, User
+from authapp.tokens import Claims
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Client:
+    """Where a request came from, as far as it can be told; what is not an address is not kept."""
+
+    ip: str | None = None
+    user_agent: str | None = None
+
+    @classmethod
+    def seen(cls, address: str | None, user_agent: str | None) -> "Client":
+        """Take what a request says of itself, cut to what the columns hold."""
+        try:
+            ip = str(ipaddress.ip_address(address or ""))
+        except ValueError:
+            ip = None
+        # A header may hold any bytes; only characters that every database keeps are kept.
+        text = "".join(char for char in user_agent or "" if char.isprintable())
+        return cls(ip, text[:USER_AGENT_LENGTH] or None)
+
+
+def start(user: User, client: Client) -> Session:
+    """Begin a session of the user's present epoch; its absolute end never moves."""
+    now, config = clock.now(), current_app.config
+    session = Session(
+        user_id=user.id,
+        epoch=user.epoch,
+        generation=1,
+        rotated_at=now,
+        expires_at=now + timedelta(days=min(config["REFRESH_TOKEN_EXPIRE_DAYS"], config["SESSION_MAX_DAYS"])),
+        ends_at=now + timedelta(days=config["SESSION_MAX_DAYS"]),
+        authenticated_at=now,
+        created_at=now,
+        ip=client.ip,
+        user_agent=client.user_agent,
+    )
+    db.session.add(session)
+    db.session.flush()
+    signals.announce(signals.user_logged_in, user_id=user.id, sid=session.id)
+    return session
+
+
+def identify(claims: Claims) -> Row[Any]:
+    """Give the user and the session that an access token speaks for, in one SELECT on primary keys.
+
+    The row has the public fields of `User`, and `sid`. Raises `TokenInvalidError` (the user is gone) and
+    `TokenRevokedError`.
+    """
+    found = database.row(_IDENTITY, sid=claims.sid, access_jti=claims.jti)
+    if found is None or found.id != claims.user_id:
+        raise TokenInvalidError
+    if not found.is_alive or found.is_revoked:
+        raise TokenRevokedError
+    return found
+
+
+def rotate(claims: Claims, client: Client) -> tuple[User, Session]:
+    """Exchange a refresh token (RFC 9700, 4.14.2): move its session to the next generation.
+
+    Whoever presents the token of the current generation and wins the compare-and-set moves it. Whoever comes
+    just behind, within `REFRESH_REUSE_LEEWAY_SECONDS` and before the successor was used, gets that successor.
+    Raises `TokenInvalidError`, `TokenRevokedError`, and for anybody else `TokenReusedError`: the session ends.
+    """
+    user, session = _load(claims)
+    if claims.jti == tokens.jti(session.id, session.generation, tokens.REFRESH):
+        if _advance(session, claims, client):
+            return user, session
+        user, session = _load(claims)
+    if not _is_just_behind(claims, session):
+        end(session.id, user.id, reason="token_reused")
+        signals.announce(signals.token_reused, user_id=user.id, sid=session.id)
+        log.warning("token_reused", extra={"sid": session.id})
+        raise TokenReusedError
+    return user, session
+
+
+def list_alive(user_id: uuid.UUID) -> Sequence[Session]:
+    """List the user's sessions that can still be used, newest first."""
+    mine = select(Session).join(User).where(User.id == user_id, is_alive(), Session.expires_at > clock.now())
+    return db.session.scalars(mine.order_by(Session.id.desc())).all()
+
+
+def end(sid: uuid.UUID, user_id: uuid.UUID, *, reason: str) -> bool:
+    """End one session of this user; `False` when there is none such that is still going on."""
+    return bool(_end(Session.id == sid, Session.user_id == user_id, reason=reason))
+
+
+def end_all(user_id: uuid.UUID, *, reason: str, but: uuid.UUID | None = None) -> int:
+    """End every session of the user, or every one `but` this, and give their number."""
+    others = () if but is None else (Session.id != but,)
+    return _end(Session.user_id == user_id, *others, reason=reason)
+
+
+def is_alive() -> ColumnElement[bool]:
+    """Say in SQL, over `Session` joined with `User`, that the session has not been ended in any way."""
+    return and_(Session.ended_at.is_(None), Session.epoch == User.epoch, User.is_active)
+
+
+def _load(claims: Claims) -> tuple[User, Session]:
+    with database.reading() as reader:
+        statement = select(User, Session, is_alive()).join(Session).where(Session.id == claims.sid)
+        found = reader.execute(statement).first()
+    if found is None or found[0].id != claims.user_id:
+        raise TokenInvalidError
+    user, session, alive = found
+    if not alive:
+        raise TokenRevokedError
+    return user, session
+
+
+def _advance(session: Session, claims: Claims, client: Client) -> bool:
+    """Move the row one generation on, if it still stands where it was read; `session` follows."""
+    now = clock.now()
+    lifetime = timedelta(days=current_app.config["REFRESH_TOKEN_EXPIRE_DAYS"])
+    moved = {
+        "generation": session.generation + 1,
+        "rotated_at": now,
+        "expires_at": min(now + lifetime, session.ends_at),
+        "ip": client.ip,
+        "user_agent": client.user_agent,
+    }
+    unmoved = (Session.id == session.id, Session.generation == session.generation, Session.ended_at.is_(None))
+    if not database.change(update(Session).where(*unmoved).values(moved)):
+        return False
+    tokens.revoke(claims)
+    for name, value in moved.items():
+        setattr(session, name, value)
+    return True
+
+
+def _is_just_behind(claims: Claims, session: Session) -> bool:
+    leeway = timedelta(seconds=current_app.config["REFRESH_REUSE_LEEWAY_SECONDS"])
+    predecessor = tokens.jti(session.id, session.generation - 1, tokens.REFRESH)
+    return claims.jti == predecessor and clock.now() - session.rotated_at <= leeway
+
+
+def _end(*which: ColumnElement[bool], reason: str) -> int:
+    """End the sessions that `which` finds in one UPDATE, and put their latest tokens on record."""
+    now = clock.now()
+    ending = update(Session).where(*which, Session.ended_at.is_(None))
+    number = database.change(ending.values(ended_at=now, ended_because=reason))
+    # Read after the UPDATE, whose locks now keep every other request from moving these rows on.
+    ended = select(Session).where(*which, Session.ended_at == now).execution_options(populate_existing=True)
+    for session in db.session.scalars(ended) if number else ():
+        _record_tokens(session)
+        signals.announce(signals.session_ended, user_id=session.user_id, sid=session.id, reason=reason)
+    return number
+
+
+def _record_tokens(session: Session) -> None:
+    for type, expires_at in (
+        (tokens.ACCESS, tokens.access_expires_at(session)),
+        (tokens.REFRESH, session.expires_at),
+    ):
+        if expires_at > clock.now():
+            tokens.record(tokens.jti(session.id, session.generation, type), type, expires_at)
+
+
+# Built once: an authenticated request should not pay for composing it.
+_IDENTITY = (
+    select(
+        User.id,
+        User.email,
+        User.name,
+        User.photo,
+        User.role,
+        User.is_active,
+        User.is_verified,
+        User.created_at,
+        User.updated_at,
+        Session.id.label("sid"),
+        is_alive().label("is_alive"),
+        exists().where(RevokedToken.jti == bindparam("access_jti")).label("is_revoked"),
+    )
+    .join(Session, Session.user_id == User.id)
+    .where(Session.id == bindparam("sid"))
+)

@@ -1,0 +1,52 @@
+"""The one door: every way of signing in ends here."""
+
+from typing import Any
+
+from flask import current_app
+from sqlalchemy.exc import IntegrityError
+
+from authapp import database, sessions, tokens
+from authapp.errors import InvalidCredentialsError
+from authapp.models import User
+from authapp.sessions import Client
+from authapp.tokens import Claims, TokenPair
+
+
+def sign_in(user: User, client: Client) -> TokenPair:
+    """Start a session for a user whose credentials were checked just now, and mint its tokens.
+
+    Raises `InvalidCredentialsError` when the account was deleted in between.
+    """
+    try:
+        session = sessions.start(user, client)
+    except IntegrityError as error:
+        if database.is_duplicate(error):
+            raise
+        raise InvalidCredentialsError from None
+    return tokens.pair(user, session)
+
+
+def welcome(user: User, client: Client) -> dict[str, Any]:
+    """Sign a new user in where that needs no verified address, and give the tokens by name; else nothing."""
+    if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"]:
+        return {}
+    pair = sign_in(user, client)
+    return {
+        "access_token": pair.access_token,
+        "refresh_token": pair.refresh_token,
+        "token_type": "bearer",
+        "expires_in": pair.expires_in,
+    }
+
+
+def refresh(claims: Claims, client: Client) -> TokenPair:
+    """Carry a sign-in on: rotate its refresh token and mint the successors."""
+    user, session = sessions.rotate(claims, client)
+    return tokens.pair(user, session)
+
+
+def sign_out(presented: list[Claims]) -> None:
+    """End the sessions that these tokens belong to; one that is over already stays so."""
+    for claims in presented:
+        if sessions.end(claims.sid, claims.user_id, reason="logged_out"):
+            tokens.revoke(claims)

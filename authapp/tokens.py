@@ -1,0 +1,171 @@
+"""Tokens: mint and read JWTs (RFC 7519); knows no HTTP.
+
+Flask-JWT-Extended mints. Reading is PyJWT itself, once: Flask-JWT-Extended would decode twice, take a token
+without `type` for an access token and one without `jti` for one that nobody can revoke.
+"""
+
+import hashlib
+import hmac
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import jwt as pyjwt
+from flask import Flask, current_app
+from flask_jwt_extended import create_access_token, create_refresh_token
+from sqlalchemy import insert
+
+from authapp import clock
+from authapp.errors import TokenExpiredError, TokenInvalidError
+from authapp.extensions import db, jwt
+from authapp.models import RevokedToken, Session, User
+
+ACCESS = "access"
+REFRESH = "refresh"
+ALGORITHM = "HS256"
+LEEWAY_SECONDS = 10
+_REQUIRED_CLAIMS = ["exp", "jti", "sub", "type", "sid"]
+# Far more than any token of ours: what is longer is not worth parsing.
+_LONGEST_TOKEN = 4096
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a token that we signed says, its ids parsed."""
+
+    user_id: uuid.UUID
+    sid: uuid.UUID
+    jti: uuid.UUID
+    type: str
+    expires_at: datetime
+    fresh: bool
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """An access token, the refresh token beside it, and the whole seconds that the access token lives."""
+
+    access_token: str
+    refresh_token: str
+    expires_in: int
+    user: User
+
+
+def configure(app: Flask) -> None:
+    """Tell Flask-JWT-Extended what the settings say."""
+    app.config.update(
+        JWT_ALGORITHM=ALGORITHM,
+        JWT_TOKEN_LOCATION=["headers"],
+        JWT_ENCODE_ISSUER=app.config["JWT_ISSUER"],
+        JWT_ENCODE_AUDIENCE=app.config["JWT_AUDIENCE"],
+        JWT_DECODE_ISSUER=app.config["JWT_ISSUER"],
+        JWT_DECODE_AUDIENCE=app.config["JWT_AUDIENCE"],
+        JWT_DECODE_LEEWAY=LEEWAY_SECONDS,
+    )
+
+
+def pair(user: User, session: Session) -> TokenPair:
+    """Mint the tokens of a session's current generation.
+
+    They depend on nothing but the two rows: minted again, they are the same tokens again.
+    """
+    starts, ends = session.rotated_at, access_expires_at(session)
+    extra = {"email": user.email, "role": user.role, **_claims(session, ACCESS, ends)}
+    headers, fresh = {"kid": _key_id(_signing_key())}, session.rotated_at == session.authenticated_at
+    access = create_access_token(str(user.id), fresh=fresh, additional_claims=extra, additional_headers=headers)
+    more = _claims(session, REFRESH, session.expires_at)
+    refresh = create_refresh_token(str(user.id), additional_claims=more, additional_headers=headers)
+    return TokenPair(access, refresh, int((ends - starts).total_seconds()), user)
+
+
+def access_expires_at(session: Session) -> datetime:
+    """Say until when the access token of a session's current generation lives; never past the session's end."""
+    minutes: int = current_app.config["ACCESS_TOKEN_EXPIRE_MINUTES"]
+    return min(session.rotated_at + timedelta(minutes=minutes), session.ends_at)
+
+
+def jti(sid: uuid.UUID, generation: int, type: str) -> uuid.UUID:
+    """Derive the id of a session's token of this type and generation."""
+    return uuid.uuid5(sid, f"{type}:{generation}")
+
+
+def read(token: str, *, type: str, expired: bool = False) -> Claims:
+    """Check a token's signature and claims; whether it has been revoked is for `sessions` to say.
+
+    `expired` reads a token past its time as well. Raises `TokenInvalidError` and `TokenExpiredError`.
+    """
+    try:
+        claims = _decode(token, expired=expired)
+        if claims["type"] != type:
+            raise TokenInvalidError
+        expires_at = datetime.fromtimestamp(claims["exp"], tz=clock.now().tzinfo)
+        user_id, sid, id = (uuid.UUID(claims[name]) for name in ("sub", "sid", "jti"))
+    except pyjwt.ExpiredSignatureError:
+        raise TokenExpiredError from None
+    except (pyjwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise TokenInvalidError from None
+    return Claims(user_id, sid, id, type, expires_at, fresh=claims.get("fresh") is True)
+
+
+def revoke(claims: Claims) -> None:
+    """Put one token on record as dead; an access token is refused from the next request on."""
+    record(claims.jti, claims.type, claims.expires_at)
+
+
+def record(jti: uuid.UUID, type: str, expires_at: datetime) -> None:
+    """Write a row of `RevokedToken`, unless it is there already."""
+    statement = insert(RevokedToken).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
+    db.session.execute(statement.values(jti=jti, type=type, expires_at=expires_at))
+
+
+def _claims(session: Session, type: str, expires_at: datetime) -> dict[str, Any]:
+    starts = int(session.rotated_at.timestamp())
+    ids = {"sid": str(session.id), "jti": str(jti(session.id, session.generation, type))}
+    return {**ids, "iat": starts, "nbf": starts, "exp": int(expires_at.timestamp())}
+
+
+def _decode(token: str, *, expired: bool) -> dict[str, Any]:
+    if len(token) > _LONGEST_TOKEN or not token.isascii():
+        raise TokenInvalidError
+    config = current_app.config
+    return pyjwt.decode(
+        token,
+        key=_verifying_key(pyjwt.get_unverified_header(token).get("kid")),
+        algorithms=[ALGORITHM],
+        issuer=config["JWT_ISSUER"],
+        audience=config["JWT_AUDIENCE"],
+        leeway=LEEWAY_SECONDS,
+        options={
+            "require": _REQUIRED_CLAIMS,
+            "verify_exp": not expired,
+            "verify_aud": config["JWT_AUDIENCE"] is not None,
+        },
+    )
+
+
+def _verifying_key(kid: object) -> bytes:
+    """Find the key that a token names among the current secret and the earlier ones."""
+    config = current_app.config
+    for secret in (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"]):
+        key = _derived_key(secret)
+        if _key_id(key) == kid:
+            return key
+    raise TokenInvalidError
+
+
+@jwt.encode_key_loader
+def _signing_key(_identity: object = None) -> bytes:
+    return _derived_key(current_app.config["SECRET_KEY"])
+
+
+@lru_cache(maxsize=8)
+def _derived_key(secret: str) -> bytes:
+    """Derive the token key, so that nothing else which is signed with `SECRET_KEY` can pass for a token."""
+    return hmac.digest(secret.encode(), b"authapp.jwt.HS256", "sha256")
+
+
+@lru_cache(maxsize=8)
+def _key_id(key: bytes) -> str:
+    return hashlib.sha256(b"kid" + key).hexdigest()[:16]

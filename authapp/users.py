@@ -1,0 +1,192 @@
+"""Accounts: make, authenticate, verify, change, disable, delete."""
+
+import logging
+import uuid
+from datetime import timedelta
+
+from email_validator import EmailNotValidError, validate_email
+from flask import current_app
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from authapp import database, links, passwords, signals
+from authapp.errors import (
+    AccountDisabledError,
+    EmailNotVerifiedError,
+    InvalidCredentialsError,
+    LinkInvalidError,
+    UserAlreadyExistsError,
+    ValidationError,
+)
+from authapp.extensions import db
+from authapp.mail import outbox
+from authapp.models import NAME_LENGTH, URL_LENGTH, User
+
+log = logging.getLogger(__name__)
+
+
+def normalize_email(address: str) -> str:
+    """Give the one form in which an address is kept and compared: lower case, its domain in ASCII (IDNA).
+
+    Raises `ValidationError`. An address whose local part is not ASCII is refused: many mail servers cannot take it.
+    """
+    try:
+        found = validate_email(address, check_deliverability=False, allow_smtputf8=False)
+    except (EmailNotValidError, UnicodeError):
+        raise ValidationError(details={"email": ["Not a valid e-mail address."]}) from None
+    return str(found.ascii_email).lower()
+
+
+def create_user(
+    email: str,
+    password: str,
+    *,
+    name: str | None = None,
+    photo: str | None = None,
+    role: str = "user",
+    is_verified: bool = False,
+) -> User:
+    """Make an account; the caller commits.
+
+    Raises `ValidationError` (address, password or name), `UserAlreadyExistsError` and `ServerBusyError`.
+    """
+    address = normalize_email(email)
+    _check_lengths(name=(name, NAME_LENGTH), photo=(photo, URL_LENGTH))
+    with passwords.place():
+        passwords.check_policy(password, email=address, name=name)
+        password_hash = passwords.hash(password)
+    user = User(email=address, password_hash=password_hash, name=name, photo=photo, role=role, is_verified=is_verified)
+    db.session.add(user)
+    try:
+        db.session.flush()
+    except IntegrityError as error:
+        if database.is_duplicate(error):
+            raise UserAlreadyExistsError from None
+        raise
+    signals.announce(signals.user_registered, user_id=user.id, email=address)
+    return user
+
+
+def authenticate_user(email: str, password: str) -> User:
+    """Give the user whose address and password these are.
+
+    A wrong address and a wrong password cost the same time and raise the same `InvalidCredentialsError`; only
+    after the right password: `AccountDisabledError`, `EmailNotVerifiedError`. Raises `ServerBusyError`.
+    A hash made at another cost than configured is renewed; the caller commits.
+    """
+    address = normalize_email(email)
+    with passwords.place():
+        with database.reading() as reader:
+            user = reader.scalar(select(User).where(User.email == address))
+        if not passwords.verify(password, user.password_hash if user else None) or user is None:
+            raise InvalidCredentialsError
+        renewed = passwords.hash(password) if passwords.is_outdated(user.password_hash) else None
+    if not user.is_active:
+        raise AccountDisabledError
+    if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"] and not user.is_verified:
+        raise EmailNotVerifiedError
+    db.session.add(user)
+    if renewed:
+        _renew_hash(user, renewed)
+    return user
+
+
+def find(email: str) -> User | None:
+    """Find an account by its address, in any spelling."""
+    return db.session.scalar(select(User).where(User.email == normalize_email(email)))
+
+
+def send_verification(user: User) -> None:
+    """Mail the user a new verification link; earlier ones stop working."""
+    token = links.issue(user, links.VERIFY_EMAIL, lifetime=_verify_lifetime())
+    content = {"name": user.name, "link": links.url(links.VERIFY_EMAIL, token), "hours": _verify_hours()}
+    outbox.queue("verify_email", to=user.email, subject="Please verify your e-mail address", **content)
+
+
+def resend_verification(email: str) -> None:
+    """Mail a new verification link to this address, if there is an account that waits for one."""
+    user = find(email)
+    if user is not None and user.is_active and not user.is_verified:
+        send_verification(user)
+
+
+def confirm_email(token: str) -> User:
+    """Verify the address that a mailed link speaks of; the same link again is no error.
+
+    Raises `LinkInvalidError` and `LinkExpiredError`.
+    """
+    redeemed = links.redeem(token, links.VERIFY_EMAIL, lifetime=_verify_lifetime())
+    user = db.session.get(User, redeemed.user_id)
+    if user is None or user.email != redeemed.email or (redeemed.again and not user.is_verified):
+        raise LinkInvalidError
+    if not user.is_verified:
+        verify(user)
+    return user
+
+
+def verify(user: User) -> None:
+    """Mark the user's address as verified."""
+    user.is_verified = True
+    signals.announce(signals.user_verified, user_id=user.id, email=user.email)
+
+
+def change_profile(user_id: uuid.UUID, **changes: str | None) -> User:
+    """Change a user's name or photo."""
+    _check_lengths(name=(changes.get("name"), NAME_LENGTH), photo=(changes.get("photo"), URL_LENGTH))
+    user = db.session.get_one(User, user_id)
+    for field, value in changes.items():
+        setattr(user, field, value)
+    return user
+
+
+def set_password(user: User, password: str) -> None:
+    """Give the user a new password and end every sign-in made with an earlier one."""
+    with passwords.place():
+        passwords.check_policy(password, email=user.email, name=user.name)
+        user.password_hash = passwords.hash(password)
+    end_sign_ins(user)
+    signals.announce(signals.user_changed, user_id=user.id, what="password")
+
+
+def set_active(user: User, active: bool) -> None:
+    """Disable an account, which ends its sign-ins at once, or enable it again."""
+    user.is_active = active
+    if not active:
+        end_sign_ins(user)
+    signals.announce(signals.user_changed, user_id=user.id, what="is_active")
+
+
+def end_sign_ins(user: User) -> None:
+    """Raise the user's epoch: every session of an earlier one is over, one just being made included."""
+    user.epoch = User.epoch + 1
+
+
+def delete(user: User) -> None:
+    """Remove the account and all that hangs on it; its address is free again."""
+    db.session.delete(user)
+    signals.announce(signals.user_deleted, user_id=user.id, email=user.email)
+
+
+def _renew_hash(user: User, password_hash: str) -> None:
+    """Replace the hash unless the password was changed while it was being checked."""
+    unchanged = (User.id == user.id, User.password_hash == user.password_hash)
+    database.change(update(User).where(*unchanged).values(password_hash=password_hash, updated_at=User.updated_at))
+
+
+def _verify_lifetime() -> timedelta:
+    return timedelta(hours=_verify_hours())
+
+
+def _verify_hours() -> int:
+    hours: int = current_app.config["AUTH_VERIFY_LINK_HOURS"]
+    return hours
+
+
+def _check_lengths(**fields: tuple[str | None, int]) -> None:
+    too_long = {
+        field: [f"Longer than maximum length {most}."]
+        for field, (value, most) in fields.items()
+        if value is not None and len(value) > most
+    }
+    if too_long:
+        raise ValidationError(details=too_long)

@@ -1,0 +1,100 @@
+"""The databases and applications that tests run on: every test that uses `app` runs on each database."""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import flask_migrate
+import pymysql
+import pytest
+from flask import Flask
+from sqlalchemy.engine import URL, make_url
+
+from authapp import create_app
+from authapp.testing import TEST_SETTINGS, empty_tables
+from tests.factories import Api
+
+MYSQL_URL = make_url(os.environ.get("TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306"))
+MakeApp = Callable[..., Flask]
+
+
+def _connect(url: URL) -> pymysql.Connection:
+    return pymysql.connect(
+        host=url.host,
+        port=url.port or 3306,
+        user=url.username or "root",
+        password=url.password or "",
+        connect_timeout=3,
+    )
+
+
+@pytest.fixture(scope="session")
+def mysql_url() -> Iterator[str]:
+    """A database of this run's own on the real server; without one: skipped, or failed where services are required."""
+    try:
+        server = _connect(MYSQL_URL)
+    except pymysql.MySQLError as error:
+        reason = f"no MariaDB or MySQL answers at {MYSQL_URL.host}:{MYSQL_URL.port} ({error.args[0]})"
+        if os.environ.get("REQUIRE_SERVICES") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    name = f"authapp_test_{os.getpid()}_{secrets.token_hex(3)}"
+    with server, server.cursor() as cursor:
+        # A default of latin1, as old servers have: the tables must not depend on it.
+        cursor.execute(f"CREATE DATABASE {name} CHARACTER SET latin1")
+        yield MYSQL_URL.set(database=name).render_as_string(hide_password=False)
+        cursor.execute(f"DROP DATABASE {name}")
+
+
+@pytest.fixture(scope="session", params=["sqlite", "mariadb"])
+def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of an empty database that has been migrated, one of each kind."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'test.db'}"
+    else:
+        url = request.getfixturevalue("mysql_url")
+    with create_app({**TEST_SETTINGS, "DATABASE_URL": url}, environ={}).app_context():
+        flask_migrate.upgrade()
+    return url
+
+
+@pytest.fixture(scope="session")
+def shared_app(database_url: str) -> Flask:
+    """The one application of a database; tests ask for `app`."""
+    return create_app({**TEST_SETTINGS, "DATABASE_URL": database_url}, environ={})
+
+
+@pytest.fixture
+def app(shared_app: Flask) -> Iterator[Flask]:
+    """The service with its default settings, on an empty database."""
+    yield shared_app
+    empty_tables(shared_app)
+
+
+@pytest.fixture
+def make_app(app: Flask) -> MakeApp:
+    """Make another application, with other settings, on the same database."""
+
+    def make(**settings: object) -> Flask:
+        given = {**TEST_SETTINGS, "DATABASE_URL": app.config["DATABASE_URL"], **settings}
+        return create_app(given, environ={})
+
+    return make
+
+
+@pytest.fixture
+def api(app: Flask) -> Api:
+    """A client of the service that knows its routes."""
+    return Api(app)
+
+
+@pytest.fixture
+def root() -> Path:
+    """The root of the project."""
+    return Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _push_request_context() -> None:
+    """Switch off pytest-flask's fixture of this name: one context around a test would join its requests."""

@@ -1,0 +1,121 @@
+"""What tests need again and again: people, tokens, mails, and a client that speaks the API's envelope."""
+
+import base64
+import json
+from typing import Any
+
+from flask import Flask
+from sqlalchemy import select
+from werkzeug.test import TestResponse
+
+from authapp import database, users
+from authapp.extensions import db
+from authapp.mail import outbox
+from authapp.mail.models import OutboxMessage
+from authapp.models import User
+
+ALICE = "alice@example.org"
+BOB = "bob@example.org"
+CAROL = "carol@example.org"
+PASSWORD = "violet-tractor-19-sings"
+OTHER_PASSWORD = "granite-7-harbour-lamp"
+
+
+class Api:
+    """A client of one application: paths are below the prefix, bodies are JSON."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.prefix: str = app.config["AUTH_URL_PREFIX"]
+
+    def request(self, method: str, path: str, *, token: str | None = None, **kwargs: Any) -> TestResponse:
+        """Send a request; `token` becomes the Authorization header."""
+        headers = dict(kwargs.pop("headers", {}))
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return self.app.test_client(use_cookies=False).open(
+            self.prefix + path, method=method, headers=headers, **kwargs
+        )
+
+    def get(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.request("GET", path, **kwargs)
+
+    def post(self, path: str, body: object = None, **kwargs: Any) -> TestResponse:
+        """Post a JSON body, or none."""
+        if body is not None:
+            kwargs["json"] = body
+        return self.request("POST", path, **kwargs)
+
+    def delete(self, path: str, **kwargs: Any) -> TestResponse:
+        return self.request("DELETE", path, **kwargs)
+
+    def patch(self, path: str, body: object, **kwargs: Any) -> TestResponse:
+        return self.request("PATCH", path, json=body, **kwargs)
+
+    def register(self, email: str = ALICE, password: str = PASSWORD, **more: object) -> TestResponse:
+        return self.post("/register", {"email": email, "password": password, **more})
+
+    def log_in(self, email: str = ALICE, password: str = PASSWORD, **kwargs: Any) -> dict[str, Any]:
+        """Log in and give the answer's data."""
+        found: dict[str, Any] = data(self.post("/login", {"email": email, "password": password}, **kwargs))
+        return found
+
+    def refresh(self, refresh_token: str) -> TestResponse:
+        return self.post("/refresh", {"refresh_token": refresh_token})
+
+
+def make_user(app: Flask, email: str = ALICE, password: str = PASSWORD, **more: Any) -> str:
+    """Make a verified account (unless told otherwise) and give its id."""
+    with app.app_context():
+        user = users.create_user(email, password, **{"is_verified": True, **more})
+        database.commit()
+        return str(user.id)
+
+
+def data(response: TestResponse, status: int = 200) -> Any:
+    """Give the data of a success, after checking that it is one."""
+    assert response.status_code == status, response.text
+    assert response.json is not None
+    assert response.json["success"] is True
+    assert set(response.json) == {"success", "data"}
+    return response.json["data"]
+
+
+def refusal(response: TestResponse) -> tuple[int, str]:
+    """Give the status and the code of a failure, after checking its envelope."""
+    assert response.json is not None, response.text
+    assert response.json["success"] is False
+    assert set(response.json) == {"success", "error"}
+    error = response.json["error"]
+    assert isinstance(error["message"], str)
+    assert set(error) <= {"code", "message", "details"}
+    if response.status_code == 401:
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+    return response.status_code, error["code"]
+
+
+def mails(app: Flask) -> list[OutboxMessage]:
+    """Give the mails of the outbox, oldest first."""
+    with app.app_context():
+        return list(db.session.scalars(select(OutboxMessage).order_by(OutboxMessage.id)))
+
+
+def mailed_token(app: Flask, number: int = -1) -> str:
+    """Give the token of the link in a mail, the newest unless told otherwise."""
+    (link,) = outbox.links_of(mails(app)[number])
+    return link.partition("token=")[2]
+
+
+def claims(token: str) -> dict[str, Any]:
+    """Read a token's payload without checking anything."""
+    payload = token.split(".")[1]
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    return found
+
+
+def user_of(app: Flask, email: str = ALICE) -> User:
+    """Give an account as it stands in the database."""
+    with app.app_context():
+        found = users.find(email)
+        assert found is not None
+        return found
