@@ -1,15 +1,17 @@
 # make run: the service on port 8000. make test: everything that guards main.
 PYTHON ?= python3
+PYTHONS ?= python3.12 python3.13
 BIN := .venv/bin
+PIP_INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
 
-.PHONY: run test test-long lock clean
+.PHONY: run test test-pythons test-long lock clean
 
 run: .venv/run.done .env
-	@$(BIN)/flask --app wsgi db upgrade >/dev/null
-	@echo "authapp listens on http://127.0.0.1:8000, stop it with Ctrl+C."
-	@echo "  Mails:     http://127.0.0.1:8000/dev/mailbox"
-	@echo "  Health:    http://127.0.0.1:8000/readyz"
-	@echo "  Try next:  the walk in README.md, from a second terminal"
+	@$(BIN)/flask --app wsgi db upgrade
+	@echo "authapp listens on http://127.0.0.1:8000; Ctrl+C stops it."
+	@echo "  open  http://127.0.0.1:8000/dev/mailbox  the mails it would have sent"
+	@echo "  open  http://127.0.0.1:8000/readyz       whether it can serve"
+	@echo "  try   the walk in README.md, in a second terminal"
 	@exec $(BIN)/gunicorn wsgi:app
 
 test: .venv/dev.done
@@ -17,11 +19,20 @@ test: .venv/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
+# The same tests on the other Pythons, each in an environment of its own.
+test-pythons: $(PYTHONS:%=test-%)
+
+test-python%: .venv-python%/dev.done
+	.venv-python$*/bin/python -m pytest -q
+
+# Everything: also a fresh clone's first run, as a newcomer would do it.
+test-long: test test-pythons
+	.ci/first-run
+
+# UPGRADE=--upgrade takes the newest versions.
 lock: .venv/dev.done
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --custom-compile-command "make lock" \
 		$(UPGRADE) setup.cfg -o requirements.txt
@@ -29,18 +40,24 @@ lock: .venv/dev.done
 		$(UPGRADE) --extra dev -c requirements.txt setup.cfg -o requirements-dev.txt
 
 clean:
-	rm -rf .venv .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .venv-* .coverage .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .env:
-	@printf '%s\n' '# Development settings; every setting is explained in .env.example.' 'APP_ENV=development' > $@
+	@printf '%s\n' '# Development settings; .env.example explains every setting.' 'APP_ENV=development' > $@
 
 .venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("authapp needs Python 3.11 or newer." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 
 .venv/run.done: requirements.txt | .venv/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
+	$(BIN)/python $(PIP_INSTALL) -r requirements.txt
 	@touch $@
 
 .venv/dev.done: requirements-dev.txt | .venv/bin/python
-	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	$(BIN)/python $(PIP_INSTALL) -r requirements-dev.txt
+	@touch $@ .venv/run.done
+
+.venv-python%/dev.done: requirements-dev.txt
+	python$* -m venv .venv-python$*
+	.venv-python$*/bin/python $(PIP_INSTALL) -r requirements-dev.txt
 	@touch $@

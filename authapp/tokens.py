@@ -58,6 +58,8 @@ def configure(app: Flask) -> None:
     app.config.update(
         JWT_ALGORITHM=ALGORITHM,
         JWT_TOKEN_LOCATION=["headers"],
+        # Else every token gets a random claim, and no successor could be minted again.
+        JWT_COOKIE_CSRF_PROTECT=False,
         JWT_ENCODE_ISSUER=app.config["JWT_ISSUER"],
         JWT_ENCODE_AUDIENCE=app.config["JWT_AUDIENCE"],
         JWT_DECODE_ISSUER=app.config["JWT_ISSUER"],

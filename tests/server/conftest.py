@@ -1,0 +1,117 @@
+"""The real thing: gunicorn as processes of its own, on a real database, with a mail server that receives."""
+
+import os
+import queue
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from email.message import EmailMessage
+from email.parser import BytesParser
+from email.policy import default
+from pathlib import Path
+
+import httpx
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from flask import Flask
+
+START_SECONDS = 20
+
+StartNode = Callable[..., str]
+
+
+class Mailbox:
+    """A mail server's handler that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.received: queue.Queue[EmailMessage] = queue.Queue()
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802  # aiosmtpd's name.
+        assert isinstance(envelope.content, bytes)
+        message = BytesParser(policy=default).parsebytes(envelope.content)
+        assert isinstance(message, EmailMessage)
+        self.received.put(message)
+        return "250 OK"
+
+
+@pytest.fixture
+def mailbox() -> Iterator[tuple[Mailbox, int]]:
+    """A real SMTP server, and the port that it listens on."""
+    handler = Mailbox()
+    controller = Controller(handler, hostname="127.0.0.1", port=free_port())
+    controller.start()
+    yield handler, controller.port
+    controller.stop()
+
+
+@pytest.fixture
+def start_node(app: Flask, root: Path, tmp_path: Path) -> Iterator[StartNode]:
+    """Start a service of several workers on the test's database, and give its address; all end with the test."""
+    secret = secrets.token_urlsafe(48)
+    with ExitStack() as nodes:
+
+        def start(*, workers: int, **settings: object) -> str:
+            environment = {
+                "APP_ENV": "production",
+                "SECRET_KEY": secret,
+                "AUTH_PUBLIC_URL": "https://auth.example.org",
+                "DATABASE_URL": app.config["DATABASE_URL"],
+                "WEB_CONCURRENCY": str(workers),
+                **{name: str(value) for name, value in settings.items()},
+            }
+            return nodes.enter_context(running(root, environment, tmp_path))
+
+        yield start
+
+
+@contextmanager
+def running(root: Path, environment: dict[str, str], logs: Path) -> Iterator[str]:
+    """Run gunicorn until the block is left; what it printed stands in a file under `logs`."""
+    port = free_port()
+    log = logs / f"gunicorn-{port}.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            cwd=root,
+            env={"PATH": os.environ["PATH"], "BIND": f"127.0.0.1:{port}", **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            address = f"http://127.0.0.1:{port}"
+            _wait_until_ready(address, process, log)
+            yield address
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{address}/readyz").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    pytest.fail(f"gunicorn did not become ready:\n{log.read_text()}")
+
+
+def free_port() -> int:
+    """Find a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
