@@ -7,7 +7,6 @@ more waiting, the rest are told to come back. Whoever takes a place holds no dat
 import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
 from threading import BoundedSemaphore, Lock
 
 from flask import current_app
@@ -63,8 +62,9 @@ def verify(password: str, password_hash: str | None) -> bool:
 
 def is_outdated(password_hash: str) -> bool:
     """Say whether the hash was made by another method, or at another cost, than is configured now."""
-    configured: str = current_app.config["AUTH_PASSWORD_HASH"]
-    return not password_hash.startswith(f"{configured}$")
+    # A setting may leave the numbers out ("scrypt"), a hash spells them: two hashes are compared.
+    decoy = _decoy(current_app.config["AUTH_PASSWORD_HASH"])
+    return password_hash.partition("$")[0] != decoy.partition("$")[0]
 
 
 def check_policy(password: str, *, email: str, name: str | None = None, field: str = "password") -> None:
@@ -98,6 +98,6 @@ def _normalize(password: str) -> str:
     return unicodedata.normalize("NFKC", password)
 
 
-@lru_cache(maxsize=8)
 def _decoy(method: str) -> str:
-    return generate_password_hash("the password of nobody", method=method)
+    """Give a hash that costs as much to check as a real one and that no password has."""
+    return f"{method}$nobody$none"
