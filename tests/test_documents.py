@@ -1,0 +1,62 @@
+"""What the documents say, held against what the code does."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from authapp import config, errors
+from authapp.errors import AuthError
+
+
+def _refusals(base: type[AuthError] = AuthError) -> set[type[AuthError]]:
+    return {base}.union(*(_refusals(child) for child in base.__subclasses__()))
+
+
+def test_every_setting_is_in_the_example_at_its_default(root: Path):
+    example = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (root / ".env.example").read_text(), re.MULTILINE))
+    settings = {setting.name: setting.default for setting in config.SETTINGS}
+    assert set(example) == set(settings)
+    commented = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (root / ".env.example").read_text(), re.MULTILINE))
+    for name, text in commented.items():
+        if settings[name] is not None and settings[name] != []:
+            assert text.lower() == str(settings[name]).lower(), name
+
+
+def test_every_code_is_in_the_table_with_its_status(root: Path):
+    table = re.findall(r"^\| `([A-Z_]+)` \| (\d+) \|", (root / "docs/errors.md").read_text(), re.MULTILINE)
+    ours = {(kind.code, str(kind.status)) for kind in _refusals() if kind.__module__ == errors.__name__}
+    assert set(table) == ours
+    assert len(table) == len(ours)
+
+
+def test_the_readmes_host_application_runs(root: Path, tmp_path: Path):
+    (program,) = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    program = program.replace('SECRET_KEY="…"', 'SECRET_KEY="vq3Yc0mQ9sX7eL2nT5uB8wK1zR4aD6hJ"')
+    program += "\nclient = app.test_client()"
+    program += "\nprint(client.get('/hello').status_code, client.post('/api/auth/login').status_code)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PYTHONPATH": str(root)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.stdout.strip(), done.returncode) == ("401 400", 0), done.stderr
+
+
+def test_every_link_between_the_documents_leads_somewhere(root: Path):
+    for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_that_the_readme_names_exists(root: Path):
+    from authapp.cli import group
+
+    features = (root / "README.md").read_text().split("- **")
+    line = next(line for line in features if "flask auth create-user" in line).partition("Each has")[0]
+    named = set(re.findall(r"`(?:flask auth )?([a-z-]+)`", line))
+    assert named == set(group.commands)
