@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Any
 
 from flask import current_app
-from sqlalchemy import ColumnElement, Row, and_, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, Row, and_, bindparam, exists, orm, select, update
 
 from authapp import clock, database, signals, tokens
-from authapp.errors import TokenInvalidError, TokenReusedError, TokenRevokedError
+from authapp.errors import TokenExpiredError, TokenInvalidError, TokenReusedError, TokenRevokedError
 from authapp.extensions import db
 from authapp.models import USER_AGENT_LENGTH, RevokedToken, Session, User
 from authapp.tokens import Claims
@@ -79,13 +79,16 @@ def rotate(claims: Claims, client: Client) -> tuple[User, Session]:
 
     Whoever presents the token of the current generation and wins the compare-and-set moves it. Whoever comes
     just behind, within `REFRESH_REUSE_LEEWAY_SECONDS` and before the successor was used, gets that successor.
-    Raises `TokenInvalidError`, `TokenRevokedError`, and for anybody else `TokenReusedError`: the session ends.
+    Raises `TokenInvalidError`, `TokenRevokedError`, `TokenExpiredError`, and for anybody else `TokenReusedError`:
+    the session ends.
     """
-    user, session = _load(claims)
+    with database.reading() as reader:
+        user, session = _load(claims, reader)
     if claims.jti == tokens.jti(session.id, session.generation, tokens.REFRESH):
         if _advance(session, claims, client):
             return user, session
-        user, session = _load(claims)
+        # On the connection that lost: many losers that each wanted a second one would wait for each other.
+        user, session = _load(claims, db.session())
     if not _is_just_behind(claims, session):
         end(session.id, user.id, reason="token_reused")
         signals.announce(signals.token_reused, user_id=user.id, sid=session.id)
@@ -116,15 +119,17 @@ def is_alive() -> ColumnElement[bool]:
     return and_(Session.ended_at.is_(None), Session.epoch == User.epoch, User.is_active)
 
 
-def _load(claims: Claims) -> tuple[User, Session]:
-    with database.reading() as reader:
-        statement = select(User, Session, is_alive()).join(Session).where(Session.id == claims.sid)
-        found = reader.execute(statement).first()
+def _load(claims: Claims, reader: orm.Session) -> tuple[User, Session]:
+    statement = select(User, Session, is_alive()).join(Session).where(Session.id == claims.sid)
+    found = reader.execute(statement, execution_options={"populate_existing": True}).first()
     if found is None or found[0].id != claims.user_id:
         raise TokenInvalidError
     user, session, alive = found
     if not alive:
         raise TokenRevokedError
+    # The leeway between clocks may let a token past its time in, but nothing past the session's end can be minted.
+    if session.ends_at <= clock.now():
+        raise TokenExpiredError
     return user, session
 
 
