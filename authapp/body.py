@@ -4,6 +4,7 @@ Flask's own `get_json` takes UTF-16, NaN, duplicate keys and nesting so deep tha
 """
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -18,6 +19,7 @@ from authapp.errors import BadRequestError, PayloadTooLargeError, UnsupportedMed
 MAX_DEPTH = 8
 _MAX_FIELDS = 50
 _FORM = "application/x-www-form-urlencoded"
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class BodyParser(FlaskParser):
@@ -43,6 +45,8 @@ class BodyParser(FlaskParser):
         """Read a JSON body, or a form in which no field stands twice."""
         if req.mimetype != _FORM:
             return self.load_json(req, schema)
+        if not _is_utf8(req):
+            raise UnsupportedMediaTypeError("The form must be sent in UTF-8.")
         return parse_form(_raw(req))
 
     def handle_error(
@@ -75,6 +79,9 @@ def parse_object(raw: bytes) -> dict[str, Any]:
 def parse_form(raw: bytes) -> dict[str, str]:
     """Read a form (application/x-www-form-urlencoded). Raises `BadRequestError`, also for a field that stands twice."""
     try:
+        # The standard library would take a broken escape for the text that it is made of.
+        if _BROKEN_ESCAPE.search(raw):
+            raise ValueError("a percent sign without its two digits")
         pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
         return _unique(pairs)
     except ValueError:
