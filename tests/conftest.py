@@ -12,6 +12,7 @@ from flask import Flask
 from sqlalchemy.engine import URL, make_url
 
 from authapp import create_app
+from authapp.extensions import db
 from authapp.testing import TEST_SETTINGS, empty_tables
 from tests.factories import Api
 
@@ -56,13 +57,22 @@ def database_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         url = request.getfixturevalue("mysql_url")
     with create_app({**TEST_SETTINGS, "DATABASE_URL": url}, environ={}).app_context():
         flask_migrate.upgrade()
+        db.engine.dispose()
     return url
 
 
 @pytest.fixture(scope="session")
-def shared_app(database_url: str) -> Flask:
+def shared_app(database_url: str) -> Iterator[Flask]:
     """The one application of a database; tests ask for `app`."""
-    return create_app({**TEST_SETTINGS, "DATABASE_URL": database_url}, environ={})
+    app = create_app({**TEST_SETTINGS, "DATABASE_URL": database_url}, environ={})
+    yield app
+    _close(app)
+
+
+def _close(app: Flask) -> None:
+    """Close the pooled connections; a warning about one left open would fail some later test."""
+    with app.app_context():
+        db.engine.dispose()
 
 
 @pytest.fixture
@@ -73,14 +83,18 @@ def app(shared_app: Flask) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def make_app(app: Flask) -> MakeApp:
+def make_app(app: Flask) -> Iterator[MakeApp]:
     """Make another application, with other settings, on the same database."""
+    made: list[Flask] = []
 
     def make(**settings: object) -> Flask:
         given = {**TEST_SETTINGS, "DATABASE_URL": app.config["DATABASE_URL"], **settings}
-        return create_app(given, environ={})
+        made.append(create_app(given, environ={}))
+        return made[-1]
 
-    return make
+    yield make
+    for other in made:
+        _close(other)
 
 
 @pytest.fixture
