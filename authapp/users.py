@@ -31,7 +31,7 @@ def normalize_email(address: str) -> str:
     Raises `ValidationError`. An address whose local part is not ASCII is refused: many mail servers cannot take it.
     """
     try:
-        found = validate_email(address, check_deliverability=False, allow_smtputf8=False)
+        found = validate_email(address, check_deliverability=False, allow_smtputf8=False, strict=True)
     except (EmailNotValidError, UnicodeError):
         raise ValidationError(details={"email": ["Not a valid e-mail address."]}) from None
     return str(found.ascii_email).lower()

@@ -1,5 +1,6 @@
 """The shapes of the blueprint's bodies and answers."""
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,8 @@ from authapp.models import NAME_LENGTH, URL_LENGTH
 from authapp.protect import current_user
 
 _LONGEST_TEXT = 4096
+# Control characters, line separators, and the marks that override the direction of a text.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class Text(fields.String):
@@ -25,11 +28,14 @@ class Text(fields.String):
 
 
 class PersonName(Text):
-    """A name as a person writes it: no control characters, not only spaces."""
+    """A name as a person writes it: in any script and with emoji, but no control characters, and something to see.
+
+    Characters that join letters are part of many names; those that turn the direction of what follows are not.
+    """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         name = super()._deserialize(value, attr, data, **kwargs).strip()
-        if not name or not name.isprintable():
+        if _HIDDEN.search(name) or not any(char.isprintable() and not char.isspace() for char in name):
             raise ValidationError("Not a valid name.")
         if len(name) > NAME_LENGTH:
             raise ValidationError(f"Longer than maximum length {NAME_LENGTH}.")
