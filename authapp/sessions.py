@@ -30,13 +30,9 @@ class Client:
     @classmethod
     def seen(cls, address: str | None, user_agent: str | None) -> "Client":
         """Take what a request says of itself, cut to what the columns hold."""
-        try:
-            ip = str(ipaddress.ip_address(address or ""))
-        except ValueError:
-            ip = None
         # A header may hold any bytes; only characters that every database keeps are kept.
         text = "".join(char for char in user_agent or "" if char.isprintable())
-        return cls(ip, text[:USER_AGENT_LENGTH] or None)
+        return cls(_ip(address or ""), text[:USER_AGENT_LENGTH] or None)
 
 
 def start(user: User, client: Client) -> Session:
@@ -119,6 +115,17 @@ def is_alive() -> ColumnElement[bool]:
     return and_(Session.ended_at.is_(None), Session.epoch == User.epoch, User.is_active)
 
 
+def _ip(address: str) -> str | None:
+    """Give the one spelling of an address, without the name of a local interface, which may be of any length."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return None
+    # A server that listens on IPv6 sees the clients of IPv4 so.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return str(mapped or found)
+
+
 def _load(claims: Claims, reader: orm.Session) -> tuple[User, Session]:
     statement = select(User, Session, is_alive()).join(Session).where(Session.id == claims.sid)
     found = reader.execute(statement, execution_options={"populate_existing": True}).first()
@@ -160,9 +167,13 @@ def _is_just_behind(claims: Claims, session: Session) -> bool:
 
 
 def _end(*which: ColumnElement[bool], reason: str) -> int:
-    """End the sessions that `which` finds in one UPDATE, and put their latest tokens on record."""
+    """End the sessions that `which` finds in one UPDATE, and put their latest tokens on record.
+
+    One that has expired is over already; not so within the leeway that its tokens are still read in.
+    """
     now = clock.now()
-    ending = update(Session).where(*which, Session.ended_at.is_(None))
+    going_on = (Session.ended_at.is_(None), Session.expires_at > now - timedelta(seconds=tokens.LEEWAY_SECONDS))
+    ending = update(Session).where(*which, *going_on)
     number = database.change(ending.values(ended_at=now, ended_because=reason))
     # Read after the UPDATE, whose locks now keep every other request from moving these rows on.
     ended = select(Session).where(*which, Session.ended_at == now).execution_options(populate_existing=True)

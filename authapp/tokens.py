@@ -83,9 +83,9 @@ def pair(user: User, session: Session) -> TokenPair:
 
 
 def access_expires_at(session: Session) -> datetime:
-    """Say until when the access token of a session's current generation lives; never past the session's end."""
+    """Say until when the access token of a session's current generation lives; never longer than its refresh token."""
     minutes: int = current_app.config["ACCESS_TOKEN_EXPIRE_MINUTES"]
-    return min(session.rotated_at + timedelta(minutes=minutes), session.ends_at)
+    return min(session.rotated_at + timedelta(minutes=minutes), session.expires_at)
 
 
 def jti(sid: uuid.UUID, generation: int, type: str) -> uuid.UUID:
@@ -106,7 +106,7 @@ def read(token: str, *, type: str, expired: bool = False) -> Claims:
         user_id, sid, id = (uuid.UUID(claims[name]) for name in ("sub", "sid", "jti"))
     except pyjwt.ExpiredSignatureError:
         raise TokenExpiredError from None
-    except (pyjwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+    except (pyjwt.PyJWTError, ValueError, TypeError, AttributeError, OverflowError, OSError, RecursionError):
         raise TokenInvalidError from None
     return Claims(user_id, sid, id, type, expires_at, fresh=claims.get("fresh") is True)
 
