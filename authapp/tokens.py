@@ -12,9 +12,9 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
+import flask_jwt_extended
 import jwt as pyjwt
 from flask import Flask, current_app
-from flask_jwt_extended import create_access_token, create_refresh_token
 from sqlalchemy import insert
 
 from authapp import clock
@@ -73,13 +73,24 @@ def pair(user: User, session: Session) -> TokenPair:
 
     They depend on nothing but the two rows: minted again, they are the same tokens again.
     """
-    starts, ends = session.rotated_at, access_expires_at(session)
-    extra = {"email": user.email, "role": user.role, **_claims(session, ACCESS, ends)}
-    headers, fresh = {"kid": _key_id(_signing_key())}, session.rotated_at == session.authenticated_at
-    access = create_access_token(str(user.id), fresh=fresh, additional_claims=extra, additional_headers=headers)
-    more = _claims(session, REFRESH, session.expires_at)
-    refresh = create_refresh_token(str(user.id), additional_claims=more, additional_headers=headers)
-    return TokenPair(access, refresh, int((ends - starts).total_seconds()), user)
+    lifetime = access_expires_at(session) - session.rotated_at
+    access, refresh = create_access_token(user, session), _create_refresh_token(session)
+    return TokenPair(access, refresh, int(lifetime.total_seconds()), user)
+
+
+def create_access_token(user: User, session: Session) -> str:
+    """Mint the access token of a session's current generation; `sessions.start` gives a session.
+
+    It is `fresh` until the session is refreshed: then the password was not given just now any more.
+    """
+    claims = {"email": user.email, "role": user.role, **_claims(session, ACCESS, access_expires_at(session))}
+    token: str = flask_jwt_extended.create_access_token(
+        str(session.user_id),
+        fresh=session.rotated_at == session.authenticated_at,
+        additional_claims=claims,
+        additional_headers=_headers(),
+    )
+    return token
 
 
 def access_expires_at(session: Session) -> datetime:
@@ -120,6 +131,19 @@ def record(jti: uuid.UUID, type: str, expires_at: datetime) -> None:
     """Write a row of `RevokedToken`, unless it is there already."""
     statement = insert(RevokedToken).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
     db.session.execute(statement.values(jti=jti, type=type, expires_at=expires_at))
+
+
+def _create_refresh_token(session: Session) -> str:
+    token: str = flask_jwt_extended.create_refresh_token(
+        str(session.user_id),
+        additional_claims=_claims(session, REFRESH, session.expires_at),
+        additional_headers=_headers(),
+    )
+    return token
+
+
+def _headers() -> dict[str, str]:
+    return {"kid": _key_id(_signing_key())}
 
 
 def _claims(session: Session, type: str, expires_at: datetime) -> dict[str, Any]:
