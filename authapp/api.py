@@ -95,12 +95,12 @@ def make(app: Flask, *, version: str) -> Api:
     )
 
 
-def handle_errors(blueprint: flask.Blueprint) -> None:
-    """Answer every exception of the blueprint's views in the envelope."""
-    blueprint.register_error_handler(Exception, answer_error)
+def handle_errors(views: flask.Blueprint | Flask) -> None:
+    """Answer every exception of these views in the envelope."""
+    views.register_error_handler(Exception, answer_error)
     # By code too: a host's handler for a code would come before ours for the class.
     for code in default_exceptions:
-        blueprint.register_error_handler(code, answer_error)
+        views.register_error_handler(code, answer_error)
 
 
 def init_app(app: Flask, *, owns_all: bool) -> None:
@@ -114,8 +114,7 @@ def init_app(app: Flask, *, owns_all: bool) -> None:
     def begin() -> Any:
         if not is_ours():
             return None
-        given = request.headers.get("X-Request-ID", "")
-        request.environ[REQUEST_ID] = given if _GOOD_ID.fullmatch(given) else columns.new_id().hex
+        _name_request()
         request.max_content_length = app.config["AUTH_MAX_CONTENT_LENGTH"]
         # No blueprint's handlers see a routing failure: it belongs to none.
         return answer_error(request.routing_exception) if request.routing_exception else None
@@ -124,8 +123,10 @@ def init_app(app: Flask, *, owns_all: bool) -> None:
     def finish(response: Response) -> Response:
         return _with_headers(response) if is_ours() else response
 
+    if owns_all:
+        handle_errors(app)
     # A protected view of the host's raises refusals too; a handler of the host's own for them comes first.
-    app.errorhandler(AuthError)(answer_error)
+    app.error_handler_spec[None][None].setdefault(AuthError, answer_error)
 
 
 def answer_error(error: Exception) -> Response:
@@ -161,8 +162,8 @@ _BY_STATUS: dict[int, type[AuthError]] = {
 def _refusal(error: Exception) -> AuthError:
     if isinstance(error, AuthError):
         return error
-    if isinstance(error, HTTPException):
-        return _from_http(error)
+    if isinstance(error, HTTPException) and error.code and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _from_http(error, error.code)
     if isinstance(error, DBAPIError | PoolTimeoutError) and database.is_away(error):
         log.warning("database_unavailable", extra={"error": type(error).__name__})
         return errors.ServiceUnavailableError()
@@ -170,10 +171,7 @@ def _refusal(error: Exception) -> AuthError:
     return errors.InternalError()
 
 
-def _from_http(error: HTTPException) -> AuthError:
-    status = error.code or HTTPStatus.INTERNAL_SERVER_ERROR
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return errors.InternalError()
+def _from_http(error: HTTPException, status: int) -> AuthError:
     # A redirect would only mend the path's spelling, towards the address in the Host header: nothing is here.
     known = _BY_STATUS.get(status, errors.BadRequestError)
     refusal = errors.NotFoundError() if status < HTTPStatus.BAD_REQUEST else known()
@@ -182,9 +180,16 @@ def _from_http(error: HTTPException) -> AuthError:
     return refusal
 
 
+def _name_request() -> str:
+    """Give the request's id; the first who asks settles it (a host may have answered before our hook ran)."""
+    given = request.headers.get("X-Request-ID", "")
+    fresh = given if _GOOD_ID.fullmatch(given) else columns.new_id().hex
+    return str(request.environ.setdefault(REQUEST_ID, fresh))
+
+
 def _with_headers(response: Response) -> Response:
     headers = response.headers
-    headers["X-Request-ID"] = request.environ.get(REQUEST_ID, "")
+    headers["X-Request-ID"] = _name_request()
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"
     headers.setdefault("Content-Security-Policy", CSP)

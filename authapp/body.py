@@ -32,7 +32,7 @@ class BodyParser(FlaskParser):
 
     def load_json(self, req: Request, schema: ma.Schema) -> Any:
         """Read a JSON body. An empty one is the empty object where the schema requires nothing."""
-        raw = _raw(req)
+        raw = read(req)
         if not raw and not any(field.required for field in schema.fields.values()):
             return {}
         if not raw:
@@ -47,7 +47,7 @@ class BodyParser(FlaskParser):
             return self.load_json(req, schema)
         if not _is_utf8(req):
             raise UnsupportedMediaTypeError("The form must be sent in UTF-8.")
-        return parse_form(_raw(req))
+        return parse_form(read(req))
 
     def handle_error(
         self,
@@ -59,8 +59,11 @@ class BodyParser(FlaskParser):
         error_headers: Mapping[str, str] | None,
     ) -> NoReturn:
         """Refuse with field names and their messages, without the name of the place they came from."""
-        by_location = error.messages_dict
-        raise ValidationError(details=next(iter(by_location.values())))
+        by_field = next(iter(error.messages_dict.values()))
+        # The name of an unknown field is the client's: half of a surrogate pair in it cannot be sent back as UTF-8.
+        raise ValidationError(
+            details={name.encode(errors="backslashreplace").decode(): lines for name, lines in by_field.items()}
+        )
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -88,11 +91,16 @@ def parse_form(raw: bytes) -> dict[str, str]:
         raise BadRequestError("The body is not a valid form.") from None
 
 
-def _raw(req: Request) -> bytes:
+def read(req: Request) -> bytes:
+    """Read the whole body. Raises `PayloadTooLargeError`."""
     try:
-        return req.get_data(cache=True)
+        raw = req.get_data(cache=True)
     except RequestEntityTooLarge:
         raise PayloadTooLargeError from None
+    # A body of untold length (chunked) is cut off at the limit by Werkzeug, without a word.
+    if req.content_length is None and len(raw) == req.max_content_length and req.environ["wsgi.input"].read(1):
+        raise PayloadTooLargeError
+    return raw
 
 
 def _is_utf8(req: Request) -> bool:

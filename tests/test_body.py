@@ -172,7 +172,7 @@ def test_change_of_the_profile_is_as_strict(app: Flask, api: Api):
     make_user(app)
     token = api.log_in()["access_token"]
     for field in ("name", "photo"):
-        for value in (0, True, [], {}, "a\x00b", "\ud800"):
+        for value in [*(value for value in NO_STRINGS if value is not None), "a\x00b", "\ud800"]:
             assert refusal(api.patch("/me", {field: value}, token=token)) == NOT_VALID
     assert refusal(api.patch("/me", {"role": "admin"}, token=token)) == NOT_VALID
     assert data(api.get("/me", token=token))["user"]["role"] == "user"
@@ -185,7 +185,7 @@ def test_field_that_a_route_does_not_know_is_refused_by_name(app: Flask, api: Ap
         answer = api.post(path, {**ROUTES[path], field: "admin"})
     assert refusal(answer) == NOT_VALID
     assert answer.json is not None
-    assert list(answer.json["error"]["details"]) == [field]
+    assert list(answer.json["error"]["details"]) == [field.encode(errors="backslashreplace").decode()]
     assert queries == []
 
 

@@ -23,7 +23,7 @@ def verify_email() -> Response:
 @blueprint.post("/verify-email/page")
 def confirm_email() -> Response:
     """Verify the address that the page's form speaks of."""
-    users.confirm_email(body.parse_form(request.get_data()).get("token", ""))
+    users.confirm_email(body.parse_form(body.read(request)).get("token", ""))
     database.commit()
     return _page("auth/message.html", title="Done", message="Your account has been activated.")
 
