@@ -190,16 +190,6 @@ def test_hash_of_another_cost_is_renewed_at_login(app: Flask, api: Api, make_app
     assert user_of(app).password_hash == after.password_hash
 
 
-def test_method_without_numbers_renews_a_hash_only_once(app: Flask, make_app: MakeApp):
-    make_user(app)
-    renewing = make_app(AUTH_PASSWORD_HASH="scrypt")
-    Api(renewing).log_in()
-    once = user_of(app).password_hash
-    assert once.startswith("scrypt:32768:")
-    Api(renewing).log_in()
-    assert user_of(app).password_hash == once
-
-
 def test_wrong_password_renews_nothing(app: Flask, make_app: MakeApp):
     make_user(app)
     before = user_of(app).password_hash

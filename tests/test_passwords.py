@@ -1,0 +1,186 @@
+"""Passwords: which are refused and why, and what checking one costs."""
+
+import time
+import unicodedata
+from contextlib import suppress
+from typing import Literal
+
+import pytest
+from flask import Flask
+
+from authapp import passwords
+from authapp.errors import ServerBusyError, ValidationError
+from authapp.passwords import Gate
+from tests.conftest import MakeApp
+from tests.factories import ALICE, PASSWORD, Api, data, refusal
+
+TOO_SHORT, TOO_LONG = "Use at least 8 characters.", "Use at most 128 characters."
+TOO_EASY = "This password is too easy to guess."
+
+
+def problems(api: Api, password: str, **more: str) -> list[str]:
+    """Give what registering with this password complains of."""
+    response = api.register(password=password, **more)
+    assert refusal(response) == (422, "VALIDATION_ERROR")
+    details: dict[str, list[str]] = response.get_json()["error"]["details"]
+    assert list(details) == ["password"]
+    return details["password"]
+
+
+def test_all_that_is_wrong_is_said_at_once(api: Api):
+    assert problems(api, "abc")[:2] == [TOO_SHORT, TOO_EASY]
+    assert problems(api, "")[0] == TOO_SHORT
+    assert problems(api, "a" * 129)[:2] == [TOO_LONG, TOO_EASY]
+    found = problems(api, "password")
+    assert found[0] == TOO_EASY
+    # And what would be better.
+    assert len(found) > 1
+
+
+def test_short_password_that_is_hard_to_guess_is_only_too_short(api: Api):
+    assert problems(api, "x9#Kq!v") == [TOO_SHORT]
+    assert problems(api, "violet-tractor-19-sings-" * 6) == [TOO_LONG]
+
+
+def test_lengths_are_counted_in_characters(api: Api):
+    assert problems(api, "añ€😀x9#") == [TOO_SHORT]
+    data(api.register(password="añ€😀x9#K"), 201)
+
+
+def test_longest_password_is_taken(api: Api):
+    data(api.register(password=("violet-tractor-19-sings-" * 6)[:128]), 201)
+
+
+def test_length_is_that_of_the_form_that_is_hashed(api: Api):
+    # One character that stands for eighteen.
+    assert TOO_LONG in problems(api, "\ufdfa" * 8)
+
+
+@pytest.mark.parametrize(
+    "password", ["password", "12345678", "qwertyuiop", "aaaaaaaaaaaa", "iloveyou1", "P@ssw0rd", "20112011"]
+)
+def test_passwords_that_everybody_tries_are_refused(api: Api, password: str):
+    assert problems(api, password)[0] == TOO_EASY
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["alice.liddell@example.org", "alice.liddell", "AliceLiddell", "Alice Liddell", "alice.liddell1", "lleddil.ecila"],
+)
+def test_own_address_and_name_are_easy_to_guess(api: Api, password: str):
+    assert problems(api, password, email="alice.liddell@example.org", name="Alice Liddell")[0] == TOO_EASY
+
+
+@pytest.mark.parametrize(
+    "password", [PASSWORD, "correct horse battery staple", "愛麗絲夢遊仙境記得帶傘", "nur Kleinbuchstaben hier"]
+)
+def test_no_mixture_of_characters_is_demanded(api: Api, password: str):
+    data(api.register(password=password), 201)
+
+
+def test_policy_is_made_of_settings(app: Flask, make_app: MakeApp):
+    strict = Api(make_app(AUTH_PASSWORD_MIN_LENGTH=12, AUTH_PASSWORD_MAX_LENGTH=16, AUTH_PASSWORD_MIN_SCORE=4))
+    assert problems(strict, "x9#Kq!vT2m")[0] == "Use at least 12 characters."
+    assert problems(strict, "x9#Kq!vT2m-hZ8$wL")[0] == "Use at most 16 characters."
+    assert problems(strict, "tractor tractor")[0] == TOO_EASY
+    data(strict.register(password="x9#Kq!vT2m-hZ8"), 201)
+
+
+def test_strength_can_be_switched_off_but_not_the_length(app: Flask, make_app: MakeApp):
+    lenient = Api(make_app(AUTH_PASSWORD_MIN_SCORE=0))
+    assert problems(lenient, "passwor") == [TOO_SHORT]
+    data(lenient.register(password="password"), 201)
+
+
+@pytest.mark.parametrize(
+    "password", ["a" * 128, "aA1!" * 32, "password" * 16, "0o4a@1l!$5s" * 11, "4@8({[<3 0$5" * 10, "1" * 4096]
+)
+def test_hostile_password_is_rated_quickly(app: Flask, password: str):
+    with app.app_context():
+        begun = time.process_time()
+        with suppress(ValidationError):
+            passwords.check_policy(password, email=ALICE, name="x" * 100)
+        assert time.process_time() - begun < 1
+
+
+def test_long_tail_does_not_hide_that_a_password_repeats_itself(api: Api):
+    for password in ("password" * 16, "a" * 128, "qwertyuiop" * 12):
+        assert problems(api, password)[0] == TOO_EASY
+
+
+def test_policy_names_the_field_it_was_asked_for(app: Flask):
+    with app.app_context(), pytest.raises(ValidationError) as refused:
+        passwords.check_policy("abc", email=ALICE, field="new_password")
+    assert list(refused.value.details or {}) == ["new_password"]
+
+
+def test_hash_has_the_configured_cost_and_a_salt_of_its_own(make_app: MakeApp):
+    with make_app(AUTH_PASSWORD_HASH="scrypt:256:1:1").app_context():
+        first, second = passwords.hash(PASSWORD), passwords.hash(PASSWORD)
+        assert first.startswith("scrypt:256:1:1$")
+        assert first != second
+        assert PASSWORD not in first
+        assert passwords.verify(PASSWORD, first)
+        assert passwords.verify(PASSWORD, second)
+        assert not passwords.verify(PASSWORD.title(), first)
+
+
+def test_spellings_of_one_password_have_one_hash(app: Flask):
+    with app.app_context():
+        kept = passwords.hash("ﬁne Ångström №5")
+        forms: tuple[Literal["NFC", "NFD", "NFKC", "NFKD"], ...] = ("NFC", "NFD", "NFKC", "NFKD")
+        for form in forms:
+            assert passwords.verify(unicodedata.normalize(form, "ﬁne Ångström №5"), kept)
+        assert not passwords.verify("fine Angstrom No5", kept)
+
+
+def test_nobody_has_a_password_not_even_the_decoys(app: Flask):
+    with app.app_context():
+        for password in (PASSWORD, "", "the password of nobody"):
+            assert passwords.verify(password, None) is False
+
+
+def test_checking_nobodys_password_costs_what_a_real_one_costs(make_app: MakeApp):
+    # A cost that can be measured: what stands around the hash must vanish beside it.
+    with make_app(AUTH_PASSWORD_HASH="scrypt:8192:8:1").app_context():
+        kept = passwords.hash(PASSWORD)
+        assert passwords.verify(PASSWORD, None) is False
+
+        def cost(password_hash: str | None) -> float:
+            begun = time.process_time()
+            passwords.verify("something else", password_hash)
+            return time.process_time() - begun
+
+        nobody, somebody = (min(cost(password_hash) for _ in range(5)) for password_hash in (None, kept))
+        assert 0.5 < nobody / somebody < 2
+
+
+@pytest.mark.parametrize("broken", ["", "x", "$", "!", "scrypt$", "scrypt:1:1:1$"])
+def test_broken_hash_lets_nobody_in(app: Flask, broken: str):
+    with app.app_context():
+        for password in (PASSWORD, "", "the password of nobody"):
+            assert passwords.verify(password, broken) is False
+
+
+def test_hash_of_another_cost_or_method_is_outdated(make_app: MakeApp):
+    with make_app(AUTH_PASSWORD_HASH="scrypt:256:1:1").app_context():
+        assert not passwords.is_outdated("scrypt:256:1:1$salt$hash")
+        for other in ("scrypt:256:1:11$salt$hash", "scrypt:2560:1:1$salt$hash", "pbkdf2:sha256:1000$salt$hash"):
+            assert passwords.is_outdated(other)
+
+
+def test_gate_refuses_whoever_comes_when_it_is_full_and_lets_in_again():
+    gate = Gate(concurrency=1, queue=0)
+    for _ in range(3):
+        with gate.place(), pytest.raises(ServerBusyError) as refused, gate.place():
+            raise AssertionError("Two hold the only place.")
+        assert refused.value.headers == {"Retry-After": "2"}
+
+
+def test_gate_frees_the_place_of_whoever_fails():
+    gate = Gate(concurrency=1, queue=0)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), gate.place():
+            raise ZeroDivisionError
+    with gate.place():
+        pass
