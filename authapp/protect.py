@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
-from flask import has_request_context, request
+from flask import current_app, has_request_context, request
 from sqlalchemy import Row
 from werkzeug.local import LocalProxy
 
@@ -38,7 +38,7 @@ def login_required(view: Callable[P, R]) -> Callable[P, R]:
     @wraps(view)
     def protected(*args: P.args, **kwargs: P.kwargs) -> R:
         authenticate()
-        return view(*args, **kwargs)
+        return _run(view, *args, **kwargs)
 
     return protected
 
@@ -52,7 +52,7 @@ def roles_required(*roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             authenticate()
             if current_user.role not in roles:
                 raise ForbiddenError
-            return view(*args, **kwargs)
+            return _run(view, *args, **kwargs)
 
         return protected
 
@@ -73,3 +73,9 @@ def bearer_token() -> str | None:
     """Give the token of the Authorization header; the scheme's name is read in any case (RFC 9110, 11.1)."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _run(view: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Run a view that may be a coroutine function; Flask sees the decorated one only, which is none."""
+    answer: R = current_app.ensure_sync(view)(*args, **kwargs)
+    return answer

@@ -1,5 +1,7 @@
 """Protecting a host application's own views, outside the prefix."""
 
+import asyncio
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,10 +20,26 @@ from tests.factories import ALICE, BOB, CAROL, Api, data, make_user, refusal
 from tests.statements import heard
 
 
+class Host(Flask):
+    """An application that runs its asynchronous views by itself, as Flask lets it."""
+
+    def async_to_sync(self, func: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
+        return lambda *args, **kwargs: asyncio.run(func(*args, **kwargs))
+
+
+class Basket(MethodView):
+    """A view that is a class."""
+
+    decorators = [login_required]  # noqa: RUF012  # As Flask declares it.
+
+    def get(self) -> ResponseReturnValue:
+        return jsonify(email=current_user.email)
+
+
 @pytest.fixture
 def host(app: Flask) -> Flask:
     """An application of somebody else's with authapp mounted in it, on the same database."""
-    host = Flask("shop", static_folder=None)
+    host = Host("shop", static_folder=None)
     host.config.from_mapping({**TEST_SETTINGS, "DATABASE_URL": app.config["DATABASE_URL"]})
     init_app(host, environ={})
     host.testing = False
@@ -57,11 +75,11 @@ def host(app: Flask) -> Flask:
     def nobody() -> ResponseReturnValue:
         raise AssertionError("A view that no role may see was run.")
 
-    class Basket(MethodView):
-        decorators = [login_required]  # noqa: RUF012  # As Flask declares it.
-
-        def get(self) -> ResponseReturnValue:
-            return jsonify(email=current_user.email)
+    @host.get("/async")
+    @login_required
+    @roles_required("user")
+    async def asynchronous() -> ResponseReturnValue:
+        return jsonify(email=current_user.email)
 
     host.add_url_rule("/basket", view_func=Basket.as_view("basket"))
     return host
@@ -223,6 +241,12 @@ def test_protected_view_costs_one_select_however_often_it_is_protected(app: Flas
         with heard(host) as statements:
             assert get(client, path, token).status_code == 200
         assert len(statements) == 1
+
+
+def test_asynchronous_view_can_be_protected(app: Flask, api: Api, client: FlaskClient):
+    make_user(app)
+    assert get(client, "/async", api.log_in()["access_token"]).get_json() == {"email": ALICE}
+    assert refusal(get(client, "/async")) == (401, "UNAUTHORIZED")
 
 
 def test_protected_view_keeps_its_name(host: Flask):
