@@ -9,9 +9,10 @@ from typing import Any
 
 import flask
 import flask_smorest
+import pymysql
 import pytest
 from flask import Flask, Response, abort, request
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
@@ -19,13 +20,14 @@ from werkzeug.test import TestResponse
 
 import authapp
 from authapp import api as house
-from authapp.errors import AuthError, ForbiddenError
+from authapp import database, users
+from authapp.errors import AuthError, ForbiddenError, TokenReusedError
 from authapp.extensions import db
 from authapp.logs import EventFormatter, RequestIdFilter
 from authapp.protect import login_required
 from authapp.testing import TEST_SETTINGS
 from tests.conftest import MakeApp
-from tests.factories import ALICE, PASSWORD, Api, data, mails, make_user, refusal
+from tests.factories import ALICE, PASSWORD, Api, data, mails, make_user, refusal, user_of
 
 NOT_FOUND = (404, "NOT_FOUND")
 NOT_ALLOWED = (405, "METHOD_NOT_ALLOWED")
@@ -261,6 +263,51 @@ def test_no_database_at_all_is_told_with_a_time_to_come_back(url: str):
         assert int(answer.headers["Retry-After"]) > 0
         assert "127.0.0.1" not in answer.text
         assert "nowhere" not in answer.text
+
+
+DEADLOCK = OperationalError("UPDATE", None, pymysql.err.OperationalError(1213, "Deadlock found"))
+
+
+def test_view_that_meets_a_deadlock_is_run_once_more(make_app: MakeApp):
+    failures = [DEADLOCK]
+
+    def unlucky() -> Response:
+        users.create_user(ALICE, PASSWORD)
+        if failures:
+            raise failures.pop()
+        database.commit()
+        return flask.jsonify(success=True, data={})
+
+    app = make_app()
+    data(failing_views(app, unlucky=unlucky).post("/unlucky"))
+    assert user_of(app).email == ALICE
+
+
+def test_view_that_meets_a_deadlock_twice_gives_up(make_app: MakeApp):
+    answer = failing_views(make_app(), unlucky=raising(DEADLOCK)).post("/unlucky")
+    assert refusal(answer) == UNAVAILABLE
+
+
+def test_refusal_whose_changes_cannot_be_kept_is_told_as_such(make_app: MakeApp, caplog: pytest.LogCaptureFixture):
+    """A reused token must not be answered as if its session had been ended while it was not."""
+
+    def reuse() -> str:
+        users.create_user(ALICE, PASSWORD)
+        raise TokenReusedError
+
+    def fail(_session: object) -> None:
+        raise OperationalError("COMMIT", None, Exception("the server has gone away"))
+
+    app = make_app()
+    api = failing_views(app, reuse=reuse)
+    event.listen(db.session, "before_commit", fail)
+    try:
+        assert refusal(api.post("/reuse")) == UNAVAILABLE
+    finally:
+        event.remove(db.session, "before_commit", fail)
+    assert "commit_failed" in caplog.text
+    assert refusal(api.post("/reuse")) == (401, "TOKEN_REUSED")
+    assert user_of(app).email == ALICE, "what it changed is kept"
 
 
 def test_http_errors_of_a_view_are_told_in_the_envelope(make_app: MakeApp):

@@ -296,7 +296,7 @@ def test_service_does_not_start_in_production_without_its_settings(root: Path, s
     ended = subprocess.run(
         [sys.executable, "-c", "import wsgi"], cwd=root, env=environ, capture_output=True, text=True, check=False
     )
-    assert ended.returncode == 1
+    assert ended.returncode > 0
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"authapp: {name} ")

@@ -250,8 +250,8 @@ def test_same_request_gets_the_same_answer_on_each_database(both: list[Flask], p
     assert on_sqlite == on_mariadb
 
 
-@settings(hostile, max_examples=100)
-@given(names=st.lists(st.text("aAáÁeE\u0301sSßſkK\u212a ._+%", min_size=1, max_size=3), min_size=2, max_size=2))
+@settings(hostile, max_examples=60)
+@given(names=st.lists(st.text("aAáÁeE\u0301sSß\u017fkK\u212a ._+%", min_size=1, max_size=3), min_size=2, max_size=2))
 def test_same_two_people_are_one_or_two_on_each_database(both: list[Flask], names: list[str]):
     """Addresses that differ in case, accents or padding, registered one after the other."""
     found = []
@@ -263,7 +263,7 @@ def test_same_two_people_are_one_or_two_on_each_database(both: list[Flask], name
     assert found[0] == found[1]
 
 
-@settings(hostile, max_examples=100)
+@settings(hostile, max_examples=60)
 @given(name=st.text(st.characters(codec="utf-8"), max_size=120))
 def test_same_name_comes_back_from_each_database(both: list[Flask], name: str):
     found = []
