@@ -351,3 +351,14 @@ def test_no_session_is_started_for_an_address_that_is_not_verified(app: Flask, a
     data(api.register(), 201)
     with app.app_context():
         assert db.session.scalars(select(Session)).all() == []
+
+
+@pytest.mark.parametrize("other", [ALICE.upper(), f"{ALICE} ", "álice@example.org", "alice@example.org\t"])
+def test_database_itself_compares_addresses_byte_for_byte(app: Flask, other: str):
+    """Were a rule to forget the normal form, two people would still not become one."""
+    make_user(app)
+    with app.app_context():
+        assert db.session.scalar(select(User.id).where(User.email == other)) is None
+        db.session.add(User(email=other, password_hash="none"))
+        db.session.commit()
+    assert len(people(app)) == 2
