@@ -17,6 +17,7 @@ import marshmallow as ma
 from flask import Flask, Response, current_app, jsonify, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
 from authapp import columns, database, errors
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 CSP = "default-src 'none'; frame-ancestors 'none'"
 # Where the request keeps its id, for the log and for a host application that wants it.
 REQUEST_ID = "authapp.request_id"
+# Where `authapp.protect` keeps who is calling: with the request, since `g` may outlive it, where a test holds an
+# application context open around several.
+CURRENT_USER = "authapp.current_user"
 # The blueprints that live outside the prefix have names that start so.
 OWN_BLUEPRINT = "authapp_"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -95,12 +99,12 @@ def make(app: Flask, *, version: str) -> Api:
     )
 
 
-def handle_errors(views: flask.Blueprint | Flask) -> None:
-    """Answer every exception of these views in the envelope."""
-    views.register_error_handler(Exception, answer_error)
+def handle_errors(views: flask.Blueprint | Flask, answer: Callable[[Exception], Response] | None = None) -> None:
+    """Answer every exception of these views: in the envelope, unless `answer` does otherwise."""
+    views.register_error_handler(Exception, answer or answer_error)
     # By code too: a host's handler for a code would come before ours for the class.
     for code in default_exceptions:
-        views.register_error_handler(code, answer_error)
+        views.register_error_handler(code, answer or answer_error)
 
 
 def init_app(app: Flask, *, owns_all: bool) -> None:
@@ -204,11 +208,13 @@ def retrying(view: Callable[..., Any]) -> Callable[..., Any]:
     def twice(*args: Any, **kwargs: Any) -> Any:
         try:
             return current_app.ensure_sync(view)(*args, **kwargs)
-        except DBAPIError as error:
+        except (DBAPIError, StaleDataError) as error:
             if not database.is_transient(error):
                 raise
-            log.info("transaction_retried", extra={"error": type(error.orig).__name__})
+            log.info("transaction_retried", extra={"error": type(error).__name__})
             database.rollback()
+            # The caller may be what has changed.
+            request.environ.pop(CURRENT_USER, None)
             return current_app.ensure_sync(view)(*args, **kwargs)
 
     return twice

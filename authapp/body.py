@@ -17,6 +17,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from authapp.errors import BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError, ValidationError
 
 MAX_DEPTH = 8
+# A field's metadata: in a form, empty means not given.
+MAY_BE_BLANK = "may_be_blank"
 _MAX_FIELDS = 50
 _FORM = "application/x-www-form-urlencoded"
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
@@ -47,7 +49,9 @@ class BodyParser(FlaskParser):
             return self.load_json(req, schema)
         if not _is_utf8(req):
             raise UnsupportedMediaTypeError("The form must be sent in UTF-8.")
-        return parse_form(read(req))
+        # A browser sends the fields that nobody filled in too.
+        may_be_blank = {name for name, field in schema.fields.items() if field.metadata.get(MAY_BE_BLANK)}
+        return {name: text for name, text in parse_form(read(req)).items() if text or name not in may_be_blank}
 
     def handle_error(
         self,

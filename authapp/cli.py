@@ -110,7 +110,6 @@ def set_password(email: str, password_stdin: bool) -> None:
     password = _password(password_stdin)
     user = _find(email)
     users.set_password(user, password)
-    sessions.end_all(user.id, reason="password_changed")
     database.commit()
     click.echo(f"The password of {user.email} is set; every session is over.")
 
@@ -133,7 +132,6 @@ def deactivate(email: str) -> None:
     """Disable an account; it ends every session at once."""
     user = _find(email)
     users.set_active(user, False)
-    sessions.end_all(user.id, reason="deactivated")
     database.commit()
     click.echo(f"{user.email} is disabled; every session is over.")
 
@@ -172,8 +170,7 @@ def list_sessions(email: str, as_json: bool) -> None:
 def revoke_sessions(email: str) -> None:
     """End every session of a user."""
     user = _find(email)
-    users.end_sign_ins(user)
-    number = sessions.end_all(user.id, reason="revoked")
+    number = users.end_sign_ins(user, reason="revoked")
     database.commit()
     click.echo(f"Ended {number} session{'' if number == 1 else 's'} of {user.email}.")
 

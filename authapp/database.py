@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL, CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql.dml import UpdateBase
 
 from authapp.extensions import db
@@ -135,9 +136,13 @@ def is_duplicate(error: IntegrityError) -> bool:
     return _code(error) == _DUPLICATE_CODE
 
 
-def is_transient(error: DBAPIError) -> bool:
-    """Say whether the same transaction, run again, may well succeed: a deadlock, a lock wait, a race to insert."""
-    return _code(error) in _TRANSIENT_CODES or (isinstance(error, IntegrityError) and is_duplicate(error))
+def is_transient(error: Exception) -> bool:
+    """Say whether the same transaction, run again, may end otherwise: it lost a lock, or a row changed under it.
+
+    A race to insert and a row that is gone, or that what it points to is, show as such when they are met again.
+    """
+    lost_lock = isinstance(error, DBAPIError) and _code(error) in _TRANSIENT_CODES
+    return lost_lock or isinstance(error, IntegrityError | StaleDataError)
 
 
 def is_away(error: Exception) -> bool:

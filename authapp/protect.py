@@ -9,21 +9,19 @@ from sqlalchemy import Row
 from werkzeug.local import LocalProxy
 
 from authapp import sessions, tokens
+from authapp.api import CURRENT_USER
 from authapp.errors import ForbiddenError, UnauthorizedError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Kept with the request: `g` may outlive it, where a test holds an application context open around several.
-_KEY = "authapp.current_user"
-
 
 def _current_user() -> Row[Any] | None:
-    return cast("Row[Any] | None", request.environ.get(_KEY)) if has_request_context() else None
+    return cast("Row[Any] | None", request.environ.get(CURRENT_USER)) if has_request_context() else None
 
 
 current_user: Row[Any] = cast("Row[Any]", LocalProxy(_current_user))
-"""Who is logged in, inside a protected view: the public fields of `User`, and `sid`; elsewhere it is `None`.
+"""Who is logged in, inside a protected view: the public fields of `User`, and `sid`. Elsewhere it is false.
 
 It is a row that was read for this request, not a `User` object: relate to it by `current_user.id`.
 """
@@ -61,12 +59,12 @@ def roles_required(*roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 def authenticate() -> None:
     """Find out who sent the request, once, and set `current_user`."""
-    if _KEY in request.environ:
+    if CURRENT_USER in request.environ:
         return
     token = bearer_token()
     if token is None:
         raise UnauthorizedError
-    request.environ[_KEY] = sessions.identify(tokens.read(token, type=tokens.ACCESS))
+    request.environ[CURRENT_USER] = sessions.identify(tokens.read(token, type=tokens.ACCESS))
 
 
 def bearer_token() -> str | None:

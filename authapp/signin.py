@@ -3,27 +3,16 @@
 from typing import Any
 
 from flask import current_app
-from sqlalchemy.exc import IntegrityError
 
-from authapp import database, sessions, tokens
-from authapp.errors import InvalidCredentialsError
+from authapp import sessions, tokens
 from authapp.models import User
 from authapp.sessions import Client
 from authapp.tokens import Claims, TokenPair
 
 
 def sign_in(user: User, client: Client) -> TokenPair:
-    """Start a session for a user whose credentials were checked just now, and mint its tokens.
-
-    Raises `InvalidCredentialsError` when the account was deleted in between.
-    """
-    try:
-        session = sessions.start(user, client)
-    except IntegrityError as error:
-        if database.is_duplicate(error):
-            raise
-        raise InvalidCredentialsError from None
-    return tokens.pair(user, session)
+    """Start a session for a user whose credentials were checked just now, and mint its tokens."""
+    return tokens.pair(user, sessions.start(user, client))
 
 
 def welcome(user: User, client: Client) -> dict[str, Any]:

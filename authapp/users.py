@@ -9,12 +9,13 @@ from flask import current_app
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from authapp import database, links, passwords, signals
+from authapp import database, links, passwords, sessions, signals
 from authapp.errors import (
     AccountDisabledError,
     EmailNotVerifiedError,
     InvalidCredentialsError,
     LinkInvalidError,
+    TokenInvalidError,
     UserAlreadyExistsError,
     ValidationError,
 )
@@ -131,20 +132,22 @@ def verify(user: User) -> None:
 
 
 def change_profile(user_id: uuid.UUID, **changes: str | None) -> User:
-    """Change a user's name or photo."""
+    """Change a user's name or photo. Raises `TokenInvalidError` when the user is gone."""
     _check_lengths(name=(changes.get("name"), NAME_LENGTH), photo=(changes.get("photo"), URL_LENGTH))
-    user = db.session.get_one(User, user_id)
+    user = db.session.get(User, user_id)
+    if user is None:
+        raise TokenInvalidError
     for field, value in changes.items():
         setattr(user, field, value)
     return user
 
 
 def set_password(user: User, password: str) -> None:
-    """Give the user a new password and end every sign-in made with an earlier one."""
+    """Give the user a new password and end every sign-in, one just being made with the earlier one included."""
     with passwords.place():
         passwords.check_policy(password, email=user.email, name=user.name)
         user.password_hash = passwords.hash(password)
-    end_sign_ins(user)
+    end_sign_ins(user, reason="password_changed")
     signals.announce(signals.user_changed, user_id=user.id, what="password")
 
 
@@ -152,13 +155,18 @@ def set_active(user: User, active: bool) -> None:
     """Disable an account, which ends its sign-ins at once, or enable it again."""
     user.is_active = active
     if not active:
-        end_sign_ins(user)
+        end_sign_ins(user, reason="deactivated")
     signals.announce(signals.user_changed, user_id=user.id, what="is_active")
 
 
-def end_sign_ins(user: User) -> None:
-    """Raise the user's epoch: every session of an earlier one is over, one just being made included."""
+def end_sign_ins(user: User, *, reason: str) -> int:
+    """End every session of the user and give their number; one that is just being made is dead on arrival.
+
+    That is what the epoch is for: a session remembers in which one its password was checked.
+    """
     user.epoch = User.epoch + 1
+    db.session.flush()
+    return sessions.end_all(user.id, reason=reason)
 
 
 def delete(user: User) -> None:

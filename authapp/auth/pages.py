@@ -4,9 +4,11 @@ import flask
 from flask import Response, render_template, request, url_for
 
 from authapp import api, body, database, users
-from authapp.errors import AuthError, LinkInvalidError
+from authapp.errors import LinkInvalidError
 
 CSP = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+
+_KEPT_HEADERS = ("Retry-After", "Allow")
 
 blueprint = flask.Blueprint("auth_pages", __name__, template_folder="templates", static_folder="static")
 
@@ -28,12 +30,13 @@ def confirm_email() -> Response:
     return _page("auth/message.html", title="Done", message="Your account has been activated.")
 
 
-@blueprint.errorhandler(AuthError)
-def answer_refusal(error: AuthError) -> Response:
-    """Show a refusal as a page."""
-    refusal = api.answer_error(error)
-    page = _page("auth/message.html", title="That did not work", message=error.message)
-    page.status_code = refusal.status_code
+def answer_error(error: Exception) -> Response:
+    """Show what went wrong as a page."""
+    answer = api.answer_error(error)
+    message = answer.get_json()["error"]["message"]
+    page = _page("auth/message.html", title="That did not work", message=message)
+    page.status_code = answer.status_code
+    page.headers.update({name: value for name, value in answer.headers.items() if name in _KEPT_HEADERS})
     return page
 
 
@@ -43,4 +46,4 @@ def _page(template: str, **content: object) -> Response:
     return page
 
 
-api.handle_errors(blueprint)
+api.handle_errors(blueprint, answer_error)

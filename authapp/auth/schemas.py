@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from authapp import devices
+from authapp.body import MAY_BE_BLANK
 from authapp.models import NAME_LENGTH, URL_LENGTH
 from authapp.protect import current_user
 
@@ -49,6 +50,8 @@ class PhotoURL(Text):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         url = super()._deserialize(value, attr, data, **kwargs)
+        if _HIDDEN.search(url):
+            raise ValidationError("Not a valid URL.")
         self._check(url)
         return url
 
@@ -65,8 +68,8 @@ class RegisterSchema(Schema):
 
     email = Text(required=True)
     password = Text(required=True)
-    name = PersonName()
-    photo = PhotoURL()
+    name = PersonName(metadata={MAY_BE_BLANK: True})
+    photo = PhotoURL(metadata={MAY_BE_BLANK: True})
     password_confirm = Text()
     passwordConfirm = Text()  # noqa: N815  # The spelling of many front ends; the contract takes both.
 

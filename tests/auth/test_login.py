@@ -12,7 +12,6 @@ import time_machine
 from flask import Flask
 
 from authapp import database, signin, users
-from authapp.errors import InvalidCredentialsError
 from authapp.extensions import db
 from authapp.models import Session, User
 from authapp.sessions import Client
@@ -217,18 +216,6 @@ def test_renewed_hash_never_overwrites_a_password_changed_meanwhile(app: Flask, 
         pair = Api(renewing).log_in()
     assert refusal(api.get("/me", token=pair["access_token"])) == (401, "TOKEN_REVOKED")
     api.log_in(password=OTHER_PASSWORD)
-    assert refusal(api.post("/login", credentials())) == (401, "INVALID_CREDENTIALS")
-
-
-def test_account_deleted_while_its_login_is_checked(app: Flask, api: Api):
-    make_user(app)
-    with app.app_context():
-        user = users.authenticate_user(ALICE, PASSWORD)
-        delete_user(app)
-        with pytest.raises(InvalidCredentialsError):
-            signin.sign_in(user, Client())
-        database.rollback()
-    assert count(app, Session) == 0
     assert refusal(api.post("/login", credentials())) == (401, "INVALID_CREDENTIALS")
 
 
