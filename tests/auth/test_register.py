@@ -362,3 +362,16 @@ def test_database_itself_compares_addresses_byte_for_byte(app: Flask, other: str
         db.session.add(User(email=other, password_hash="none"))
         db.session.commit()
     assert len(people(app)) == 2
+
+
+def test_blank_fields_of_a_form_are_not_given(app: Flask, api: Api):
+    form = {"email": ALICE, "password": PASSWORD, "name": "", "photo": ""}
+    user = data(api.post("/register", data=form), 201)["user"]
+    assert (user["name"], user["photo"]) == (None, None)
+    form = {"email": BOB, "password": PASSWORD, "password_confirm": ""}
+    assert refusal(api.post("/register", data=form)) == (422, "VALIDATION_ERROR")
+
+
+@pytest.mark.parametrize("photo", ["https://example.org/a\x7fb", "https://example.org/\u202egnp.exe"])
+def test_photo_with_hidden_characters_is_refused(api: Api, photo: str):
+    assert refusal(api.register(photo=photo)) == (422, "VALIDATION_ERROR")
