@@ -24,6 +24,13 @@ SERVICE_PARTS = (health, logs)
 """What only the service has; a host application brings its own."""
 
 
+# A second set of settings for one of these cannot live in one application.
+_EXTENSIONS = (
+    ("sqlalchemy", "Flask-SQLAlchemy", extensions.db, "use authapp.extensions.db for its models, and bind only that."),
+    ("flask-jwt-extended", "Flask-JWT-Extended", extensions.jwt, "protect its views with authapp.protect instead."),
+)
+
+
 @dataclass
 class State:
     """What one application keeps in `app.extensions["authapp"]`."""
@@ -62,7 +69,9 @@ def init_app(app: Flask, *, environ: Mapping[str, str] | None = None) -> None:
 def _mount(app: Flask, *, owns_all: bool) -> None:
     database.configure(app)
     tokens.configure(app)
-    for extension in (extensions.db, extensions.jwt):
+    for key, name, extension, mend in _EXTENSIONS:
+        if key in app.extensions:
+            raise config.ConfigError(f"This application has bound {name} itself: {mend}")
         extension.init_app(app)
     if "migrate" not in app.extensions:
         extensions.migrate.init_app(app, extensions.db, directory=str(health.MIGRATIONS))

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql.dml import UpdateBase
 
+from authapp.config import is_in_memory
 from authapp.extensions import db
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,29 @@ _SQLITE_BUSY_SECONDS = 5
 _TRANSIENT_CODES = (1213, 1205, 1020)
 _DUPLICATE_CODE = 1062
 _SQLITE_DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
+# Server errors that are the server's state and not our statement: out of connections, threads, memory or disk, going
+# down, access withdrawn, the connection or the query ended by somebody, read-only. From 2000 on it is the client's
+# library that speaks: it lost the server.
+_AWAY_CODES = frozenset(
+    int(code)
+    for code in (
+        "1021 1040 1041 1044 1045 1049 1053 1114 1129 1130 1135 1152 1158 1159 1160 1161 1184 1203 1226 1290 1317 "
+        "1836 1927 1969 3024 4031"
+    ).split()
+)
+_FIRST_CLIENT_CODE = 2000
+_SQLITE_AWAY_CODES = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    )
+)
 _AFTER_COMMIT = "authapp.after_commit"
 
 
@@ -50,7 +74,9 @@ def engine_options(url: URL) -> dict[str, Any]:
         # With this isolation level the driver opens a transaction at the first write, and takes the write lock
         # with it: a read never locks, and two writers wait for each other instead of failing half-way.
         connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS}
-        return {"hide_parameters": True, "connect_args": connect}
+        # One in memory is a single connection, for which there is no pool to size.
+        pool = {} if is_in_memory(url) else {"pool_size": 10, "max_overflow": 22, "pool_timeout": _SQLITE_BUSY_SECONDS}
+        return {"hide_parameters": True, "connect_args": connect, **pool}
     session = f"SET SESSION innodb_lock_wait_timeout={_LOCK_TIMEOUT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
     return {
         "hide_parameters": True,
@@ -146,12 +172,20 @@ def is_transient(error: Exception) -> bool:
 
 
 def is_away(error: Exception) -> bool:
-    """Say whether the error means that the database cannot serve now, rather than that we asked nonsense."""
-    if isinstance(error, DBAPIError) and error.connection_invalidated:
+    """Say whether the error means that the database cannot serve now, rather than that we asked nonsense.
+
+    The drivers raise an `OperationalError` for either: for a lost connection and for a column that does not exist.
+    """
+    if isinstance(error, InterfaceError | PoolTimeoutError):
         return True
-    return isinstance(error, OperationalError | InterfaceError | PoolTimeoutError) or (
-        isinstance(error, DBAPIError) and _code(error) in _TRANSIENT_CODES
-    )
+    if not isinstance(error, DBAPIError):
+        return False
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_IOERR) & 0xFF in _SQLITE_AWAY_CODES
+    code = _code(error)
+    if code is None:
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return code in _AWAY_CODES or code in _TRANSIENT_CODES or code >= _FIRST_CLIENT_CODE
 
 
 def _code(error: DBAPIError) -> int | None:

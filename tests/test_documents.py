@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from authapp import config, errors
+from authapp import errors, settings
 from authapp.errors import AuthError
 
 
@@ -15,12 +15,12 @@ def _refusals(base: type[AuthError] = AuthError) -> set[type[AuthError]]:
 
 def test_every_setting_is_in_the_example_at_its_default(root: Path):
     example = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", (root / ".env.example").read_text(), re.MULTILINE))
-    settings = {setting.name: setting.default for setting in config.SETTINGS}
-    assert set(example) == set(settings)
+    defaults = {setting.name: setting.default for setting in settings.SETTINGS}
+    assert set(example) == set(defaults)
     commented = dict(re.findall(r"^#([A-Z_]+)=(.*)$", (root / ".env.example").read_text(), re.MULTILINE))
     for name, text in commented.items():
-        if settings[name] is not None and settings[name] != []:
-            assert text.lower() == str(settings[name]).lower(), name
+        if defaults[name] is not None and defaults[name] != []:
+            assert text.lower() == str(defaults[name]).lower(), name
 
 
 def test_every_code_is_in_the_table_with_its_status(root: Path):
