@@ -50,7 +50,7 @@ def create_app(settings: Mapping[str, object] | None = None, *, environ: Mapping
     config.load(app, settings or {}, config.environment(app) if environ is None else environ)
     if app.config["TRUSTED_PROXIES"]:
         number = app.config["TRUSTED_PROXIES"]
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number)  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number)  # type: ignore[method-assign]  # As Flask says to.
     _mount(app, owns_all=True)
     for part in SERVICE_PARTS:
         part.init_app(app)

@@ -51,7 +51,7 @@ class ErrorSchema(ma.Schema):
     error = ma.fields.Nested(Error, required=True)
 
 
-class Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest has no types.
+class Api(flask_smorest.Api):  # type: ignore[misc]  # It has no types.
     """flask-smorest's `Api` without its error pages, which would answer for the whole application."""
 
     ERROR_SCHEMA = ErrorSchema
@@ -60,7 +60,7 @@ class Api(flask_smorest.Api):  # type: ignore[misc]  # flask-smorest has no type
         pass
 
 
-class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # flask-smorest has no types.
+class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # It has no types.
     """A blueprint whose answers, good and bad, are in the envelope, and whose views are run again once
     where the database asks for that (a deadlock, a lost race to insert)."""
 

@@ -36,13 +36,10 @@ _SQLITE_DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONS
 # Server errors that are the server's state and not our statement: out of connections, threads, memory or disk, going
 # down, access withdrawn, the connection or the query ended by somebody, read-only. From 2000 on it is the client's
 # library that speaks: it lost the server.
-_AWAY_CODES = frozenset(
-    int(code)
-    for code in (
-        "1021 1040 1041 1044 1045 1049 1053 1114 1129 1130 1135 1152 1158 1159 1160 1161 1184 1203 1226 1290 1317 "
-        "1836 1927 1969 3024 4031"
-    ).split()
-)
+_AWAY_CODES = frozenset({
+    1021, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1135, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226,
+    1290, 1317, 1836, 1927, 1969, 3024, 4031,
+})  # fmt: skip
 _FIRST_CLIENT_CODE = 2000
 _SQLITE_AWAY_CODES = frozenset(
     (
