@@ -21,15 +21,15 @@ class RequestIdFilter(logging.Filter):
 
 
 class EventFormatter(logging.Formatter):
-    """Time, level, request id, event, and the event's fields as name=value."""
+    """Time, level, request id, event, and the event's fields as name=value; what comes after it is indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
         fields = (f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
         line = " ".join([time, record.levelname, getattr(record, "request_id", "-"), record.getMessage(), *fields])
         trace = self.formatException(record.exc_info) if record.exc_info else ""
-        # An id or a name that came from outside must not begin a line of its own.
-        return line.replace("\n", "\\n").replace("\r", "\\r") + (f"\n{trace}" if trace else "")
+        # A trace quotes what came from outside: indented, no line of it can pass for an event.
+        return "\n".join([_printable(line), *(f"  {_printable(part)}" for part in trace.splitlines())])
 
 
 def init_app(app: Flask) -> None:
@@ -42,3 +42,8 @@ def init_app(app: Flask) -> None:
     handler.setFormatter(EventFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+
+
+def _printable(text: str) -> str:
+    """Escape what would end the line, steer a terminal or turn the direction of reading."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, inspect, or_, select
 
-from authapp import clock, database
+from authapp import clock, database, tokens
 from authapp.extensions import Model, db
 from authapp.mail.models import OutboxMessage
 from authapp.models import Link, RevokedToken, Session
@@ -17,10 +17,12 @@ _KEPT = timedelta(days=7)
 def run() -> dict[str, int]:
     """Delete what has expired and give the numbers by kind; every batch is a transaction of its own."""
     now = clock.now()
-    ended = Session.ended_at.is_not(None) & (Session.expires_at < now)
+    # A token is read for a little longer than it says, and must not come back to life for that while.
+    dead = now - timedelta(seconds=tokens.LEEWAY_SECONDS)
+    ended = Session.ended_at.is_not(None) & (Session.expires_at < dead)
     return {
-        "sessions": _delete(Session, or_(Session.ends_at < now, ended)),
-        "revoked tokens": _delete(RevokedToken, RevokedToken.expires_at < now),
+        "sessions": _delete(Session, or_(Session.ends_at < dead, ended)),
+        "revoked tokens": _delete(RevokedToken, RevokedToken.expires_at < dead),
         "links": _delete(Link, Link.expires_at < now - _KEPT),
         "sent mails": _delete(OutboxMessage, OutboxMessage.sent_at < now - _KEPT),
     }
