@@ -212,7 +212,7 @@ def retrying(view: Callable[..., Any]) -> Callable[..., Any]:
             if not database.is_transient(error):
                 raise
             log.info("transaction_retried", extra={"error": type(error).__name__})
-            database.rollback()
+            database.start_over()
             # The caller may be what has changed.
             request.environ.pop(CURRENT_USER, None)
             return current_app.ensure_sync(view)(*args, **kwargs)

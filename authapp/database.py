@@ -152,6 +152,12 @@ def rollback() -> None:
     db.session.rollback()
 
 
+def start_over() -> None:
+    """Undo the session's changes and forget its objects, for a second run that loads its own."""
+    rollback()
+    db.session.expunge_all()
+
+
 def is_duplicate(error: IntegrityError) -> bool:
     """Tell a broken unique constraint from every other broken constraint."""
     if isinstance(error.orig, sqlite3.IntegrityError):

@@ -1,0 +1,297 @@
+"""What each kind of database does by itself, and what its driver's errors become."""
+
+import logging
+import sqlite3
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from threading import Barrier, Thread
+
+import pymysql
+import pytest
+from flask import Flask
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from authapp import create_app, database, users
+from authapp.api import Blueprint
+from authapp.columns import new_id
+from authapp.extensions import db
+from authapp.models import User
+from authapp.testing import TEST_SETTINGS
+from tests.conftest import MakeApp
+from tests.factories import ALICE, BOB, PASSWORD, Api, data, make_user, refusal, user_of
+from tests.statements import just_before
+
+
+def is_mariadb(app: Flask) -> bool:
+    return str(app.config["DATABASE_URL"]).startswith("mysql")
+
+
+def engine_of(app: Flask) -> Engine:
+    with app.app_context():
+        return db.engine
+
+
+def failing(code: int, times: int) -> Callable[[], None]:
+    """Raise what the MariaDB driver raises for this code, so many times."""
+    left = [times]
+
+    def fail() -> None:
+        if left[0]:
+            left[0] -= 1
+            raise pymysql.err.OperationalError(code, "said the server")
+
+    return fail
+
+
+def test_addresses_compare_byte_for_byte(app: Flask):
+    make_user(app)
+    for other in ("ALICE@example.org", "alice@example.org ", "alicé@example.org", "alice@example.org\t"):
+        with app.app_context():
+            assert db.session.query(User).where(User.email == other).first() is None, other
+
+
+def test_times_keep_their_microseconds_and_their_zone(app: Flask):
+    exact = datetime(2026, 11, 21, 12, 30, 15, 123456, tzinfo=UTC)
+    make_user(app)
+    with app.app_context():
+        user = users.find(ALICE)
+        assert user is not None
+        user.created_at = exact
+        database.commit()
+    assert user_of(app).created_at == exact
+
+
+def test_later_ids_sort_later(app: Flask):
+    ids = [new_id() for _ in range(200)]
+    assert ids == sorted(ids)
+    assert {id.version for id in ids} == {7}
+    made = [make_user(app, f"user{number}@example.org") for number in range(5)]
+    with app.app_context():
+        found = db.session.scalars(db.select(User.id).order_by(User.id)).all()
+    assert found == [uuid.UUID(id) for id in made]
+
+
+def test_sqlite_checks_foreign_keys_and_lets_readers_pass_a_writer(app: Flask):
+    if is_mariadb(app):
+        return
+    with engine_of(app).connect() as connection:
+        assert connection.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        assert connection.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert connection.execute(text("PRAGMA synchronous")).scalar() == 1
+
+
+def test_mariadb_is_strict_and_shows_what_others_committed(app: Flask):
+    if not is_mariadb(app):
+        return
+    with engine_of(app).connect() as connection:
+        modes = connection.execute(text("SELECT @@sql_mode, @@tx_isolation, @@character_set_client")).one()
+        assert "STRICT_ALL_TABLES" in modes[0]
+        assert tuple(modes[1:]) == ("READ-COMMITTED", "utf8mb4")
+
+
+def test_deleting_a_user_takes_everything_along(app: Flask, api: Api):
+    make_user(app)
+    api.log_in()
+    with app.app_context():
+        user = users.find(ALICE)
+        assert user is not None
+        users.send_verification(user)
+        users.delete(user)
+        database.commit()
+        for table in ("auth_session", "auth_link"):
+            assert db.session.execute(text(f"SELECT COUNT(*) FROM {table}")).scalar() == 0
+
+
+def test_error_of_the_database_shows_no_value(app: Flask):
+    make_user(app)
+    with app.app_context():
+        db.session.add(User(email=ALICE, password_hash="scrypt:secret$hash"))
+        with pytest.raises(IntegrityError) as caught:
+            db.session.flush()
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("code", [1213, 1205, 1020])
+def test_transaction_that_lost_a_lock_is_run_once_more(app: Flask, api: Api, code: int):
+    make_user(app)
+    with raising_on(app, "INSERT INTO auth_session", failing(code, times=1)):
+        pair = api.log_in()
+    assert len(data(api.get("/sessions", token=pair["access_token"]))["sessions"]) == 1
+
+
+@pytest.mark.parametrize("code", [1213, 1205, 1020])
+def test_transaction_that_loses_its_locks_again_is_given_up(app: Flask, api: Api, code: int):
+    make_user(app)
+    with raising_on(app, "INSERT INTO auth_session", failing(code, times=2)):
+        answer = api.post("/login", {"email": ALICE, "password": PASSWORD})
+    assert refusal(answer) == (503, "SERVICE_UNAVAILABLE")
+    assert answer.headers["Retry-After"]
+    assert data(api.get("/sessions", token=api.log_in()["access_token"]))["sessions"][1:] == []
+
+
+@contextmanager
+def raising_on(app: Flask, beginning: str, fail: Callable[[], None]) -> Iterator[None]:
+    """Have statements that begin so fail as the MariaDB driver fails."""
+
+    def hear(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        if statement.startswith(beginning):
+            try:
+                fail()
+            except pymysql.err.OperationalError as error:
+                raise OperationalError(statement, None, error) from error
+
+    engine = engine_of(app)
+    event.listen(engine, "before_cursor_execute", hear)
+    try:
+        yield
+    finally:
+        event.remove(engine, "before_cursor_execute", hear)
+
+
+def test_real_deadlock_is_no_error(app: Flask, make_app: MakeApp):
+    if not is_mariadb(app):
+        return
+    ids = [make_user(app, email) for email in (ALICE, BOB)]
+    both_hold_one, outcomes = Barrier(2, timeout=10), []
+    host = make_app()
+    waited = {"first": False, "second": False}
+
+    def change(names: tuple[str, str], which: str) -> dict[str, str]:
+        """Take the two rows in an order; the first time round, wait until the other has its first row too."""
+        database.change(db.update(User).where(User.email == names[0]).values(name=which))
+        if not waited[which]:
+            waited[which] = True
+            both_hold_one.wait()
+        database.change(db.update(User).where(User.email == names[1]).values(name=which))
+        database.commit()
+        return {}
+
+    blueprint = Blueprint("deadlock", __name__)
+    blueprint.add_url_rule("/first", "first", lambda: change((ALICE, BOB), "first"), methods=["POST"])
+    blueprint.add_url_rule("/second", "second", lambda: change((BOB, ALICE), "second"), methods=["POST"])
+    host.register_blueprint(blueprint)
+    threads = [
+        Thread(target=lambda path=path: outcomes.append(host.test_client().post(path).status_code))
+        for path in ("/first", "/second")
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert outcomes == [200, 200]
+    assert user_of(app, ALICE).name == user_of(app, BOB).name
+    assert len(ids) == 2
+
+
+def test_connection_that_the_server_dropped_is_replaced(app: Flask, api: Api):
+    if not is_mariadb(app):
+        return
+    make_user(app)
+    token = api.log_in()["access_token"]
+    with engine_of(app).connect() as connection:
+        mine = connection.execute(text("SELECT CONNECTION_ID()")).scalar()
+        others = connection.execute(text("SELECT id FROM information_schema.processlist WHERE db = DATABASE()")).all()
+        for (other,) in others:
+            if other != mine:
+                connection.execute(text(f"KILL {other}"))
+        connection.invalidate()
+    assert api.get("/me", token=token).status_code == 200
+
+
+def test_database_that_is_away_is_not_our_error(app: Flask, make_app: MakeApp):
+    away = make_app(DATABASE_URL="mysql+pymysql://root@127.0.0.1:1/nowhere")
+    api = Api(away)
+    for answer in (
+        api.post("/login", {"email": ALICE, "password": PASSWORD}),
+        api.register(),
+        api.post("/resend-verification", {"email": ALICE}),
+    ):
+        assert refusal(answer) == (503, "SERVICE_UNAVAILABLE")
+        assert answer.headers["Retry-After"]
+
+
+def test_statement_that_is_wrong_is_our_error_and_stands_in_the_log(
+    app: Flask, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+):
+    host = make_app()
+    host.add_url_rule("/<statement>", "run", lambda statement: str(db.session.execute(text(statement)).all()))
+    for statement in ("SELECT nothing FROM auth_user", "SELECT 1 FROM nothing", "SELEC 1"):
+        with caplog.at_level(logging.ERROR, logger="authapp"):
+            answer = host.test_client().get(f"/{statement}")
+        assert refusal(answer) == (500, "INTERNAL_ERROR"), statement
+        assert caplog.records[-1].message == "internal_error"
+        assert caplog.records[-1].exc_info
+
+
+def _error(kind: type[DBAPIError], original: BaseException) -> DBAPIError:
+    return kind("SELECT 1", None, original)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_away"),
+    [
+        (_error(OperationalError, pymysql.err.OperationalError(2006, "gone away")), True),
+        (_error(OperationalError, pymysql.err.OperationalError(1040, "too many connections")), True),
+        (_error(OperationalError, pymysql.err.OperationalError(1054, "unknown column")), False),
+        (_error(ProgrammingError, pymysql.err.ProgrammingError(1146, "no such table")), False),
+        (_error(InterfaceError, pymysql.err.InterfaceError(0, "")), True),
+        (_error(OperationalError, sqlite3.OperationalError("unable to open database file")), True),
+        (PoolTimeoutError("no connection is free"), True),
+        (ValueError("something else"), False),
+    ],
+)
+def test_outage_is_told_from_a_mistake(error: Exception, is_away: bool):
+    assert database.is_away(error) is is_away
+
+
+def test_calls_wait_for_the_commit_and_a_rollback_forgets_them(app: Flask):
+    called: list[str] = []
+    with app.app_context():
+        database.after_commit(lambda: called.append("forgotten"))
+        database.rollback()
+        database.after_commit(lambda: called.append("made"))
+        assert called == []
+        database.commit()
+        database.commit()
+    assert called == ["made"]
+
+
+def test_database_in_memory_serves_development():
+    app = create_app({**TEST_SETTINGS, "DATABASE_URL": "sqlite:///:memory:"}, environ={})
+    with app.app_context():
+        db.create_all()
+    make_user(app)
+    api = Api(app)
+    assert data(api.get("/me", token=api.log_in()["access_token"]))["user"]["email"] == ALICE
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_pool_that_is_used_up_is_an_outage(app: Flask, api: Api):
+    make_user(app)
+    token = api.log_in()["access_token"]
+    engine = engine_of(app)
+    taken: list[Connection] = []
+    engine.pool._timeout = 0.05  # type: ignore[attr-defined]  # Else the test would wait for seconds.
+    try:
+        with pytest.raises(PoolTimeoutError):
+            taken.extend(engine.connect() for _ in iter(int, 1))
+        assert refusal(api.get("/me", token=token)) == (503, "SERVICE_UNAVAILABLE")
+    finally:
+        for connection in taken:
+            connection.close()
+    assert api.get("/me", token=token).status_code == 200
+
+
+def test_duplicate_made_in_a_race_is_a_conflict(app: Flask, api: Api):
+    def bob_is_quicker() -> None:
+        thread = Thread(target=lambda: Api(app).register())
+        thread.start()
+        thread.join()
+
+    with just_before(app, "INSERT INTO auth_user", bob_is_quicker):
+        assert refusal(api.register()) == (409, "USER_ALREADY_EXISTS")
