@@ -32,8 +32,8 @@ class OutboxMessage(Model):
     text: Mapped[str] = mapped_column(_BODY)
     html: Mapped[str] = mapped_column(_BODY)
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now)
-    # Empty once there is nothing left to do: the mail was sent, or given up.
-    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime, default=clock.now, index=True)
+    # Empty where there is nothing to do: the mail was sent, or given up, or stays in the development mailbox.
+    due_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
     last_error: Mapped[str | None] = mapped_column(String(ERROR_LENGTH))

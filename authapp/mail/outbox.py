@@ -7,7 +7,7 @@ from functools import partial
 
 from flask import current_app, render_template
 
-from authapp import database
+from authapp import clock, database
 from authapp.errors import EmailNotSentError
 from authapp.extensions import db
 from authapp.mail import delivery, smtp
@@ -35,6 +35,7 @@ def queue(template: str, *, to: str, subject: str, **content: object) -> None:
         _send_now(message)
         return
     else:
+        message.due_at = clock.now()
         database.after_commit(delivery.wake)
     db.session.add(message)
 
@@ -50,8 +51,7 @@ def links_of(message: OutboxMessage) -> list[str]:
 
 
 def _show(message: OutboxMessage) -> None:
-    """Keep the mail for the mailbox page, and show its links to whoever watches the log."""
-    message.due_at = None
+    """Show the links to whoever watches the log; the mail itself is never due."""
     for link in links_of(message):
         database.after_commit(partial(log.info, "development_mail", extra={"link": link}))
 
