@@ -2,13 +2,13 @@
 
 import json
 import sys
-import time
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import click
-from flask import Flask
+from flask import Flask, current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -23,8 +23,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 group = AppGroup("auth", help="Accounts, sessions and mails.")
-
-_WATCH_SECONDS = 5
 
 
 def init_app(app: Flask) -> None:
@@ -44,15 +42,21 @@ def _told(command: Callable[P, R]) -> Callable[P, R]:
             raise click.ClickException(" ".join(details) or error.message) from None
         except DBAPIError as error:
             raise click.ClickException(f"The database refused: {error.orig}") from None
+        except UnicodeError:
+            raise click.ClickException("What was given is not text in UTF-8.") from None
 
     return wrapper
 
 
 def _password(from_stdin: bool) -> str:
     if from_stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    answer: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    return answer
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    # A login takes none with a NUL, so nobody should get one.
+    if "\x00" in password:
+        raise click.ClickException("The password has a character in it that no login takes.")
+    return password
 
 
 def _find(email: str) -> User:
@@ -78,7 +82,7 @@ def create_user(email: str, password_stdin: bool, name: str | None, admin: bool,
     Example: flask auth create-user alice@example.com --admin --verified
     """
     role = "admin" if admin else "user"
-    user = users.create_user(email, _password(password_stdin), name=name, role=role, is_verified=verified)
+    user = users.create_user(email, _password(password_stdin), name=name or None, role=role, is_verified=verified)
     database.commit()
     click.echo(f"Made {user.email} ({user.id}).")
 
@@ -202,11 +206,10 @@ def purge_expired() -> None:
 @_told
 def deliver_mail(watch: bool) -> None:
     """Send the mails that are due."""
-    while True:
-        sent = delivery.deliver_due()
-        if sent:
-            click.echo(f"Sent {sent}.")
-        elif watch:
-            time.sleep(_WATCH_SECONDS)
-        else:
-            return
+    if watch:
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
+        delivery.watch(app, threading.Event())
+    sent = 0
+    while now := delivery.deliver_due():
+        sent += now
+    click.echo(f"Sent {sent} mail{'' if sent == 1 else 's'}.")

@@ -2,11 +2,11 @@
 
 import logging
 import os
-import smtplib
 import threading
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import NoReturn
 
 from flask import Flask, current_app
 from flask_mail import Connection
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 20
 _POLL_SECONDS = 5.0
-# Longer than one mail can take: after it, whoever claimed the mail has died and another may take it.
+# Longer than `MAIL_TIMEOUT` may be, and so than one mail can take: whoever claimed it has died, another may take it.
 _CLAIM_SECONDS = 120
 _FIRST_RETRY_SECONDS = 15
 _LONGEST_RETRY_SECONDS = 1800
@@ -37,14 +37,17 @@ def deliver_due(limit: int = _BATCH) -> int:
     again: at least once, never lost.
     """
     due = _due(limit)
-    if not due:
+    if not due or not current_app.config["MAIL_SERVER"]:
         return 0
+    sent = 0
     try:
         with smtp.connect() as connection:
-            return sum(_deliver(connection, id) for id in due if _claim(id))
-    except (OSError, smtplib.SMTPException) as error:
+            for id in due:
+                if smtp.is_open(connection) and _claim(id):
+                    sent += _deliver(connection, id)
+    except smtp.FAILURES as error:
         log.warning("mail_server_unreachable", extra={"error": type(error).__name__})
-        return 0
+    return sent
 
 
 def wake() -> None:
@@ -67,21 +70,24 @@ class Worker:
         """Make the thread look at the outbox now."""
         with self._lock:
             if self._process != os.getpid():
-                self._process, self._due = os.getpid(), threading.Event()
-                threading.Thread(target=self._run, args=(app,), name="authapp-mail", daemon=True).start()
+                due = threading.Event()
+                threading.Thread(target=watch, args=(app, due), name="authapp-mail", daemon=True).start()
+                self._process, self._due = os.getpid(), due
         self._due.set()
 
-    def _run(self, app: Flask) -> None:
-        while True:
-            self._due.clear()
-            try:
-                with app.app_context():
-                    sent = deliver_due()
-            except Exception:
-                log.exception("mail_delivery_failed")
-                sent = 0
-            if not sent:
-                self._due.wait(_POLL_SECONDS)
+
+def watch(app: Flask, woken: threading.Event) -> NoReturn:
+    """Deliver what is due, now, whenever `woken` is set and every few seconds, whatever goes wrong meanwhile."""
+    while True:
+        woken.clear()
+        try:
+            with app.app_context():
+                sent = deliver_due()
+        except Exception:
+            log.exception("mail_delivery_failed")
+            sent = 0
+        if not sent:
+            woken.wait(_POLL_SECONDS)
 
 
 def _due(limit: int) -> Sequence[uuid.UUID]:
@@ -104,7 +110,7 @@ def _deliver(connection: Connection, id: uuid.UUID) -> bool:
     message = db.session.get_one(OutboxMessage, id)
     try:
         smtp.send(connection, message)
-    except (OSError, smtplib.SMTPException) as error:
+    except smtp.FAILURES as error:
         _put_off(id, error)
         return False
     message.sent_at, message.due_at, message.last_error = clock.now(), None, None

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from flask import Response, jsonify, render_template, request
 from sqlalchemy import select
@@ -12,6 +13,8 @@ from authapp.mail import outbox
 from authapp.mail.models import OutboxMessage
 
 _MOST_SHOWN = 50
+# What a proxy adds to a request, with whatever it is followed by.
+_OF_PROXIES = ("forwarded", "x-forwarded", "via", "x-real-ip")
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 
 
@@ -45,14 +48,17 @@ def _as_list(messages: Sequence[OutboxMessage]) -> list[dict[str, object]]:
 
 def _is_local() -> bool:
     """Say whether the request began on this machine: not through a proxy, nor by a page that had its name rebound."""
-    if any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "Via")):
+    if any(name.lower().startswith(_OF_PROXIES) for name, _ in request.headers):
         return False
-    host = request.host.rsplit(":", 1)[0].strip("[]")
+    host = urlsplit(f"//{request.host}").hostname or ""
     return _is_loopback(request.remote_addr or "") and (host == "localhost" or _is_loopback(host))
 
 
 def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(address).is_loopback
+        found = ipaddress.ip_address(address)
     except ValueError:
         return False
+    # A server that listens on IPv6 sees the clients of IPv4 so.
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return (mapped or found).is_loopback

@@ -2,12 +2,11 @@
 
 import logging
 import re
-import smtplib
 from functools import partial
 
 from flask import current_app, render_template
 
-from authapp import clock, database
+from authapp import clock, columns, database
 from authapp.errors import EmailNotSentError
 from authapp.extensions import db
 from authapp.mail import delivery, smtp
@@ -24,6 +23,8 @@ def queue(template: str, *, to: str, subject: str, **content: object) -> None:
     With `MAIL_DELIVERY=inline` it is sent here and now. Raises `EmailNotSentError`, inline only.
     """
     message = OutboxMessage(
+        # One that is sent at once never meets the database, which would give it an id.
+        id=columns.new_id(),
         to=to,
         subject=subject,
         text=render_template(f"mail/{template}.txt", **content),
@@ -60,6 +61,6 @@ def _send_now(message: OutboxMessage) -> None:
     try:
         with smtp.connect() as connection:
             smtp.send(connection, message)
-    except (OSError, smtplib.SMTPException) as error:
+    except smtp.FAILURES as error:
         log.warning("email_not_sent", extra={"error": type(error).__name__})
         raise EmailNotSentError from None

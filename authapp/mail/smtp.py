@@ -2,46 +2,119 @@
 
 import contextlib
 import smtplib
+import socket
 import ssl
+import threading
 from types import TracebackType
 
 from flask import current_app
-from flask_mail import Connection, Message
+from flask_mail import BadHeaderError, Connection, Message
 
 from authapp.mail.models import OutboxMessage
 
+# What connecting and sending may raise; a name or a password that is not ASCII is a UnicodeError.
+FAILURES = (OSError, smtplib.SMTPException, BadHeaderError, UnicodeError)
+
+_GOODBYE_SECONDS = 1.0
+
+
+class _Timed(smtplib.SMTP):
+    """A client with a limit for all that is said from `begin` on: it hangs up then.
+
+    smtplib's own limit begins anew at every byte, and a server may send one now and then for hours.
+    """
+
+    _clock: threading.Timer | None = None
+
+    def connect(self, host: str = "localhost", port: int = 0, *args: object) -> tuple[int, bytes]:
+        self.begin(self.timeout)
+        try:
+            return super().connect(host, port)
+        except BaseException:
+            self.close()
+            raise
+
+    def begin(self, seconds: float) -> None:
+        """Give the server this long from now on."""
+        if self._clock:
+            self._clock.cancel()
+        self._clock = threading.Timer(seconds, self._hang_up)
+        self._clock.daemon = True
+        self._clock.start()
+
+    def close(self) -> None:
+        if self._clock:
+            self._clock.cancel()
+        super().close()
+
+    def _hang_up(self) -> None:
+        """Have whoever waits for the server find the connection closed; TLS has nothing to say to that."""
+        if self.sock:
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+
+
+class _TimedSSL(_Timed, smtplib.SMTP_SSL):
+    """The same, with TLS from the first byte."""
+
 
 class _Connection(Connection):
-    """Flask-Mail's connection; that one waits for ever on a silent server, and checks no certificate."""
+    """Flask-Mail's connection; that one waits for ever on a silent server, and checks no certificate.
+
+    `MAIL_TIMEOUT` is for the first mail with all that comes before it, and for each other mail.
+    """
+
+    _in_use = False
 
     def configure_host(self) -> smtplib.SMTP:
         server, port, timeout = self.mail.server, self.mail.port, current_app.config["MAIL_TIMEOUT"]
         context = ssl.create_default_context()
         host: smtplib.SMTP
         if self.mail.use_ssl:
-            host = smtplib.SMTP_SSL(server, port, timeout=timeout, context=context)
+            host = _TimedSSL(server, port, timeout=timeout, context=context)
         else:
-            host = smtplib.SMTP(server, port, timeout=timeout)
-        if self.mail.use_tls:
-            host.starttls(context=context)
-        if self.mail.username and self.mail.password:
-            host.login(self.mail.username, self.mail.password)
+            host = _Timed(server, port, timeout=timeout)
+        try:
+            if self.mail.use_tls:
+                host.starttls(context=context)
+            if self.mail.username and self.mail.password:
+                host.login(self.mail.username, self.mail.password)
+        except BaseException:
+            host.close()
+            raise
         return host
+
+    def send(self, message: Message, envelope_from: str | tuple[str, str] | None = None) -> None:
+        if self._in_use and isinstance(self.host, _Timed):
+            self.host.begin(current_app.config["MAIL_TIMEOUT"])
+        self._in_use = True
+        super().send(message, envelope_from)
 
     def __exit__(self, exc_type: type[BaseException], exc_value: BaseException, tb: TracebackType) -> None:
         """Say goodbye; a server that is gone already has taken, or refused, what was sent before."""
+        if isinstance(self.host, _Timed):
+            self.host.begin(_GOODBYE_SECONDS)
         with contextlib.suppress(OSError, smtplib.SMTPException):
             super().__exit__(exc_type, exc_value, tb)
+        if self.host is not None:
+            self.host.close()
 
 
 def connect() -> Connection:
-    """Open a connection to `MAIL_SERVER`, to be used in a `with`; entering it may raise as `smtplib` does."""
+    """Open a connection to `MAIL_SERVER`, to be used in a `with`; entering it may raise one of `FAILURES`."""
     return _Connection(current_app.extensions["mail"])
 
 
+def is_open(connection: Connection) -> bool:
+    """Say whether more can be sent: a server may hang up on any mail. What Flask-Mail suppresses needs none."""
+    return connection.host is None or connection.host.sock is not None
+
+
 def send(connection: Connection, message: OutboxMessage) -> None:
-    """Hand one mail over. Raises `smtplib.SMTPException` or `OSError`."""
-    mail = Message(message.subject, recipients=[message.to], body=message.text, html=message.html)
+    """Hand one mail over. Raises one of `FAILURES`."""
+    # A host application's own Flask-Mail may know no sender.
+    sender = connection.mail.default_sender or current_app.config["MAIL_DEFAULT_SENDER"]
+    mail = Message(message.subject, [message.to], message.text, message.html, sender=sender)
     # The same id at every attempt, so that a mailbox that got it twice may show it once.
     mail.msgId = f"<{message.id}@authapp>"
     mail.extra_headers = {"Auto-Submitted": "auto-generated"}
