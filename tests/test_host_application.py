@@ -1,1 +1,0 @@
-"""The host application: models, views, extensions and errors of its own beside ours."""
