@@ -19,14 +19,13 @@ test: .venv/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/coverage run -m pytest
-	$(BIN)/coverage report
+	$(BIN)/pytest -n auto --cov
 
 # The same tests on the other Pythons, each in an environment of its own.
 test-pythons: $(PYTHONS:%=test-%)
 
 test-python%: .venv-python%/dev.done
-	.venv-python$*/bin/python -m pytest -q
+	.venv-python$*/bin/pytest -q -n auto
 
 # Everything: also a fresh clone's first run, as a newcomer would do it.
 test-long: test test-pythons

@@ -369,7 +369,7 @@ def test_request_id_is_in_every_line_of_its_request(make_app: MakeApp, log_lines
     registered, failed, *trace = log_lines.getvalue().splitlines()
     assert " INFO trial-7 development_mail link=" in registered
     assert " ERROR trial-8 internal_error" in failed
-    assert trace[0].startswith("Traceback")
+    assert trace[0] == "  Traceback (most recent call last):"
 
 
 def test_line_outside_a_request_has_a_dash_for_its_id(log_lines: io.StringIO):
