@@ -68,15 +68,14 @@ class _Connection(Connection):
 
     def configure_host(self) -> smtplib.SMTP:
         server, port, timeout = self.mail.server, self.mail.port, current_app.config["MAIL_TIMEOUT"]
-        context = ssl.create_default_context()
         host: smtplib.SMTP
         if self.mail.use_ssl:
-            host = _TimedSSL(server, port, timeout=timeout, context=context)
+            host = _TimedSSL(server, port, timeout=timeout, context=ssl.create_default_context())
         else:
             host = _Timed(server, port, timeout=timeout)
         try:
             if self.mail.use_tls:
-                host.starttls(context=context)
+                host.starttls(context=ssl.create_default_context())
             if self.mail.username and self.mail.password:
                 host.login(self.mail.username, self.mail.password)
         except BaseException:

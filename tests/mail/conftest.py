@@ -2,7 +2,6 @@
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -38,9 +37,9 @@ class MailServer:
         self.cut_off: set[str] = set()
         self._controller: Controller | None = None
 
-    def start(self, *, ssl_context: ssl.SSLContext | None = None, **options: Any) -> None:
+    def start(self, **options: Any) -> None:
         """Listen; on the same port each time."""
-        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, ssl_context=ssl_context, **options)
+        self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
         self._controller.start()
 
     def stop(self) -> None:
