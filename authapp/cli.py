@@ -12,6 +12,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm.exc import StaleDataError
 
 from authapp import database, devices, purge, sessions, users
 from authapp.errors import AuthError
@@ -42,6 +43,8 @@ def _told(command: Callable[P, R]) -> Callable[P, R]:
             raise click.ClickException(" ".join(details) or error.message) from None
         except DBAPIError as error:
             raise click.ClickException(f"The database refused: {error.orig}") from None
+        except StaleDataError:
+            raise click.ClickException("The account was changed or deleted meanwhile: run the command again.") from None
         except UnicodeError:
             raise click.ClickException("What was given is not text in UTF-8.") from None
 

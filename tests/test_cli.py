@@ -1,21 +1,17 @@
-"""The operator's commands, each as it is typed, and what the API says afterwards."""
+"""The operator's commands: what they do, and that a refusal is one line and exit code 1."""
 
 import json
-import uuid
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+import re
+from typing import Any
 
 import pytest
 import time_machine
 from click.testing import Result
 from flask import Flask
-from sqlalchemy import insert
 
-from authapp import cli, create_app
+from authapp import cli, database, users
 from authapp.extensions import db
-from authapp.mail.models import OutboxMessage
-from authapp.models import RevokedToken
-from authapp.testing import TEST_SETTINGS
+from authapp.models import User
 from tests.conftest import MakeApp
 from tests.factories import (
     ALICE,
@@ -24,322 +20,343 @@ from tests.factories import (
     OTHER_PASSWORD,
     PASSWORD,
     Api,
+    claims,
     data,
     mails,
     make_user,
     refusal,
     user_of,
 )
+from tests.statements import just_before
 
-REVOKED = (401, "TOKEN_REVOKED")
-WRONG = (401, "INVALID_CREDENTIALS")
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def flask(app: Flask) -> Run:
-    """Run `flask auth …` with these words; `input` is what is typed."""
-
-    def run(*words: str, input: str | bytes | None = None) -> Result:
-        return app.test_cli_runner().invoke(args=["auth", *words], input=input)
-
-    return run
+AWAY = "mysql+pymysql://root@127.0.0.1:1/x"
+CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
+UUID = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
+NEEDS_ADDRESS = ["set-password", "verify", "deactivate", "activate", "sessions", "revoke-sessions", "delete-user"]
+WEAK = "password1"
 
 
-def said(result: Result) -> str:
-    """Give what a command printed, after checking that it did its work."""
-    assert (result.exit_code, result.stderr) == (0, "")
+def run(app: Flask, *args: str, input: str | bytes | None = None) -> Result:
+    """Run `flask auth …`; whatever it is given, it shows no password."""
+    result = app.test_cli_runner().invoke(args=["auth", *args], input=input)
+    for secret in (PASSWORD, OTHER_PASSWORD, WEAK):
+        assert secret not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def output(app: Flask, *args: str, input: str | None = None) -> str:
+    """Run a command that succeeds and give what it prints."""
+    result = run(app, *args, input=input)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == ""
     return result.stdout
 
 
-def refused(result: Result) -> str:
-    """Give the one line in which a command refused, after checking that there is no more."""
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit)
-    *rest, line = result.stderr.splitlines()
-    assert rest == []
+def told(result: Result) -> str:
+    """Give the one line in which a command was refused."""
+    assert result.exit_code == 1, result.output
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
     assert line.startswith("Error: ")
     return line.removeprefix("Error: ")
 
 
-# Making accounts.
+def create(app: Flask, email: str = ALICE, *options: str, password: str = PASSWORD) -> Result:
+    return run(app, "create-user", email, "--password-stdin", *options, input=f"{password}\n")
 
 
-def test_account_is_made_with_a_password_from_standard_input(app: Flask, api: Api, flask: Run):
-    line = said(flask("create-user", ALICE, "--password-stdin", "--verified", input=f"{PASSWORD}\n"))
-    user = data(api.get("/me", token=api.log_in()["access_token"]))["user"]
-    assert line == f"Made {ALICE} ({user['id']}).\n"
-    assert (user["role"], user["is_verified"], user["name"]) == ("user", True, None)
+def is_dead(api: Api, pair: dict[str, Any]) -> bool:
+    """Say whether both tokens of a login are refused as revoked."""
+    answers = [api.get("/me", token=pair["access_token"]), api.refresh(pair["refresh_token"])]
+    return [refusal(answer) for answer in answers] == [(401, "TOKEN_REVOKED")] * 2
 
 
-@pytest.mark.parametrize("end", ["", "\n", "\r\n", "\nnot this line\n"])
-def test_password_is_the_first_line_without_its_end(api: Api, flask: Run, end: str):
-    said(flask("create-user", ALICE, "--password-stdin", "--verified", input=f" {PASSWORD} {end}"))
-    assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == WRONG
-    api.log_in(password=f" {PASSWORD} ")
+def test_help_lists_every_command_with_a_sentence(app: Flask):
+    lines = output(app, "--help").partition("Commands:\n")[2].splitlines()
+    listed = {name: sentence for name, _, sentence in (line.strip().partition(" ") for line in lines)}
+    assert set(listed) == set(cli.group.commands)
+    assert all(re.fullmatch(r" *[A-Z].+\.", sentence) for sentence in listed.values()), listed
 
 
-def test_account_is_made_with_a_password_that_is_asked_for_twice_and_not_shown(api: Api, flask: Run):
-    printed = said(flask("create-user", ALICE, "--verified", input=f"{PASSWORD}\n{PASSWORD}\n"))
-    assert PASSWORD not in printed
-    api.log_in()
+def test_group_is_one_of_the_applications_commands(app: Flask):
+    result = app.test_cli_runner().invoke(args=["--help"])
+    assert re.search(r"\n +auth +Accounts, sessions and mails\.\n", result.output)
 
 
-def test_password_that_is_typed_in_two_ways_is_asked_for_again(api: Api, flask: Run):
-    typed = f"{PASSWORD}\n{OTHER_PASSWORD}\n{PASSWORD}\n{PASSWORD}\n"
-    result = flask("create-user", ALICE, "--verified", input=typed)
-    assert result.exit_code == 0
-    assert OTHER_PASSWORD not in result.output
-    api.log_in()
-
-
-def test_admin_is_made_with_a_name(api: Api, flask: Run):
-    words = ("create-user", CAROL, "--password-stdin", "--name", "Carol", "--admin", "--verified")
-    said(flask(*words, input=PASSWORD))
-    user = data(api.get("/me", token=api.log_in(CAROL)["access_token"]))["user"]
-    assert (user["role"], user["name"]) == ("admin", "Carol")
-
-
-def test_account_is_not_verified_unless_that_is_said(app: Flask, api: Api, flask: Run):
-    said(flask("create-user", ALICE, "--password-stdin", input=PASSWORD))
+def test_user_is_made_with_a_password_from_standard_input(app: Flask, api: Api):
+    result = create(app, "Alice@Example.ORG")
+    assert re.fullmatch(rf"Made alice@example\.org \({UUID}\)\.\n", result.stdout)
+    user = user_of(app)
+    assert str(user.id) in result.stdout
+    assert (user.role, user.is_active, user.is_verified, user.name) == ("user", True, False, None)
     assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == (403, "EMAIL_NOT_VERIFIED")
+    assert mails(app) == []
 
 
-def test_blank_name_is_no_name(app: Flask, flask: Run):
-    said(flask("create-user", ALICE, "--password-stdin", "--name", "", input=PASSWORD))
-    assert user_of(app).name is None
+def test_user_is_made_with_all_that_can_be_told(app: Flask, api: Api):
+    assert create(app, CAROL, "--admin", "--verified", "--name", "Carol 😀").exit_code == 0
+    user = api.log_in(CAROL)["user"]
+    assert (user["role"], user["name"], user["is_verified"]) == ("admin", "Carol 😀", True)
 
 
-def test_address_in_another_spelling_is_the_same_account(app: Flask, flask: Run):
-    said(flask("create-user", "Alice@Example.ORG", "--password-stdin", input=PASSWORD))
-    assert refused(flask("create-user", ALICE, "--password-stdin", input=PASSWORD)).startswith("An account with this")
-    said(flask("verify", ALICE.upper()))
-    assert user_of(app).is_verified
+def test_user_is_made_with_a_password_that_is_typed_twice_and_not_shown(app: Flask, api: Api):
+    result = run(app, "create-user", ALICE, "--verified", input=f"{PASSWORD}\n{PASSWORD}\n")
+    assert result.exit_code == 0
+    assert "Password" in result.output
+    api.log_in()
+
+
+def test_password_that_is_typed_differently_is_asked_for_again(app: Flask, api: Api):
+    typed = f"{OTHER_PASSWORD}\n{PASSWORD}\n{PASSWORD}\n{PASSWORD}\n"
+    result = run(app, "create-user", ALICE, "--verified", input=typed)
+    assert result.exit_code == 0
+    assert "do not match" in result.output
+    api.log_in()
+
+
+def test_password_that_is_never_typed_right_makes_nobody(app: Flask):
+    result = run(app, "create-user", ALICE, input=f"{OTHER_PASSWORD}\n{PASSWORD}\n")
+    assert result.exit_code == 1
+    assert "Aborted!" in result.stderr
+    assert output(app, "list-users") == ""
+
+
+def test_only_the_first_line_is_the_password_with_its_spaces(app: Flask, api: Api):
+    run(app, "create-user", ALICE, "--verified", "--password-stdin", input=f"  {PASSWORD} \r\nmore\n")
+    api.log_in(password=f"  {PASSWORD} ")
 
 
 @pytest.mark.parametrize(
-    ("words", "typed", "reason"),
+    ("email", "password", "said"),
     [
-        (["alice"], PASSWORD, "Not a valid e-mail address."),
-        (["alice@\udcff.org"], PASSWORD, "Not a valid e-mail address."),
-        ([ALICE], "password", "This password is too easy to guess."),
-        ([ALICE], "", "Use at least 8 characters."),
-        ([ALICE], PASSWORD + "\x00", "The password has a character in it that no login takes."),
-        ([ALICE], b"violet-tractor-\xe4-sings", "What was given is not text in UTF-8."),
-        ([ALICE, "--name", "x" * 101], PASSWORD, "Longer than maximum length 100."),
-        ([ALICE, "--name", "Alice\udcff"], PASSWORD, "What was given is not text in UTF-8."),
+        ("nobody", PASSWORD, "Not a valid e-mail address."),
+        ("a@b@c", PASSWORD, "Not a valid e-mail address."),
+        ("alice@example.org\nx", PASSWORD, "Not a valid e-mail address."),
+        ("\udcff@example.org", PASSWORD, "Not a valid e-mail address."),
+        (ALICE, WEAK, "This password is too easy to guess."),
+        (ALICE, "", "Use at least 8 characters."),
+        (ALICE, f"{PASSWORD}\x00", "The password has a character"),
     ],
+    ids=ascii,
 )
-def test_account_that_cannot_be_is_refused_in_one_line(flask: Run, words: list[str], typed: str | bytes, reason: str):
-    assert refused(flask("create-user", *words, "--password-stdin", input=typed)).startswith(reason)
-    assert said(flask("list-users")) == ""
+def test_user_that_cannot_be_is_refused_in_one_line(app: Flask, email: str, password: str, said: str):
+    assert told(create(app, email, password=password)).startswith(said)
+    assert output(app, "list-users") == ""
 
 
-def test_password_is_no_argument(flask: Run):
-    result = flask("create-user", ALICE, "--password", PASSWORD)
-    assert result.exit_code == 2
-    assert PASSWORD not in result.output
+def test_address_that_is_taken_is_refused_in_one_line(app: Flask):
+    make_user(app)
+    assert told(create(app, "ALICE@example.org")) == "An account with this e-mail address already exists."
 
 
-# Listing accounts.
+def test_name_that_is_too_long_is_refused_in_one_line(app: Flask):
+    assert "100" in told(create(app, ALICE, "--name", "x" * 101))
 
 
-def test_accounts_are_listed_oldest_first(app: Flask, flask: Run):
-    bob = make_user(app, BOB, is_verified=False)
-    alice = make_user(app, ALICE)
-    carol = make_user(app, CAROL, role="admin")
-    said(flask("deactivate", BOB))
-    assert said(flask("list-users")).splitlines() == [
-        f"{bob}  {BOB}  user  unverified disabled",
-        f"{alice}  {ALICE}  user",
-        f"{carol}  {CAROL}  admin",
+def test_password_or_name_in_no_encoding_is_refused_in_one_line(app: Flask):
+    assert "UTF-8" in told(run(app, "create-user", ALICE, "--password-stdin", input=b"\xff\xfe-violet-tractor\n"))
+    assert "UTF-8" in told(create(app, ALICE, "--name", "\udcff"))
+    assert output(app, "list-users") == ""
+
+
+def test_users_are_listed_oldest_first(app: Flask):
+    ids = [make_user(app), make_user(app, BOB, is_verified=False), make_user(app, CAROL, role="admin")]
+    output(app, "deactivate", BOB)
+    assert output(app, "list-users").splitlines() == [
+        f"{ids[0]}  {ALICE}  user",
+        f"{ids[1]}  {BOB}  user  unverified disabled",
+        f"{ids[2]}  {CAROL}  admin",
     ]
 
 
-def test_accounts_are_listed_as_json(app: Flask, flask: Run):
-    assert said(flask("list-users", "--json")) == ""
-    id = make_user(app, name="Alice 🎉")
-    make_user(app, BOB)
-    alice, bob = (json.loads(line) for line in said(flask("list-users", "--json")).splitlines())
-    flags = {"role": "user", "is_active": True, "is_verified": True}
-    assert alice == {"id": id, "email": ALICE, "name": "Alice 🎉", **flags}
-    assert bob["email"] == BOB
+def test_users_are_listed_as_json_one_a_line(app: Flask):
+    ids = [make_user(app, name="Zoë\n😀"), make_user(app, BOB, is_verified=False)]
+    found = [json.loads(line) for line in output(app, "list-users", "--json").splitlines()]
+    common = {"role": "user", "is_active": True}
+    assert found == [
+        {"id": ids[0], "email": ALICE, "name": "Zoë\n😀", "is_verified": True, **common},
+        {"id": ids[1], "email": BOB, "name": None, "is_verified": False, **common},
+    ]
 
 
-# Changing accounts.
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_many_users_are_listed_whole(app: Flask, options: list[str]):
+    with app.app_context():
+        # More than are read from the database at once; hashing a password for each would take its time.
+        db.session.add_all(User(email=f"user{number}@example.org", password_hash="") for number in range(501))
+        database.commit()
+    assert len(output(app, "list-users", *options).splitlines()) == 501
 
 
-def test_new_password_ends_every_session(app: Flask, api: Api, flask: Run):
+@pytest.mark.parametrize("ask", [True, False])
+def test_new_password_ends_every_session_and_the_old_password(app: Flask, api: Api, ask: bool):
     make_user(app)
     make_user(app, BOB)
-    first, second, bob = api.log_in(), api.log_in(), api.log_in(BOB)
-    assert PASSWORD not in said(flask("set-password", ALICE, "--password-stdin", input=OTHER_PASSWORD))
-    for pair in (first, second):
-        assert refusal(api.get("/me", token=pair["access_token"])) == REVOKED
-        assert refusal(api.refresh(pair["refresh_token"])) == REVOKED
-    assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == WRONG
+    pairs, bob = [api.log_in(), api.log_in()], api.log_in(BOB)
+    if ask:
+        result = run(app, "set-password", ALICE, input=f"{OTHER_PASSWORD}\n{OTHER_PASSWORD}\n")
+    else:
+        result = run(app, "set-password", ALICE, "--password-stdin", input=f"{OTHER_PASSWORD}\n")
+    assert result.exit_code == 0
+    assert result.stdout.endswith(f"The password of {ALICE} is set; every session is over.\n")
+    assert all(is_dead(api, pair) for pair in pairs)
+    assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == (401, "INVALID_CREDENTIALS")
     api.log_in(password=OTHER_PASSWORD)
     data(api.get("/me", token=bob["access_token"]))
 
 
-def test_new_password_that_is_weak_changes_nothing(app: Flask, api: Api, flask: Run):
+def test_weak_new_password_is_refused_and_changes_nothing(app: Flask, api: Api):
     make_user(app)
     pair = api.log_in()
-    assert refused(flask("set-password", ALICE, input="password\npassword\n")).startswith("This password is too easy")
+    assert "too easy" in told(run(app, "set-password", ALICE, "--password-stdin", input=f"{WEAK}\n"))
     data(api.get("/me", token=pair["access_token"]))
     api.log_in()
 
 
-def test_account_is_verified(app: Flask, api: Api, flask: Run):
-    make_user(app, is_verified=False)
-    assert said(flask("verify", ALICE)) == f"{ALICE} is verified.\n"
-    api.log_in()
-    said(flask("verify", ALICE))
+def test_verified_user_can_log_in(app: Flask, api: Api):
+    data(api.register(), 201)
+    assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == (403, "EMAIL_NOT_VERIFIED")
+    assert output(app, "verify", ALICE) == f"{ALICE} is verified.\n"
+    assert api.log_in()["user"]["is_verified"] is True
+    output(app, "verify", ALICE)
 
 
-def test_disabled_account_is_out_at_once_until_it_is_enabled_again(app: Flask, api: Api, flask: Run):
+def test_deactivated_user_is_out_at_once_until_activated(app: Flask, api: Api):
     make_user(app)
     pair = api.log_in()
-    said(flask("deactivate", ALICE))
-    assert refusal(api.get("/me", token=pair["access_token"])) == REVOKED
-    assert refusal(api.refresh(pair["refresh_token"])) == REVOKED
+    assert output(app, "deactivate", ALICE) == f"{ALICE} is disabled; every session is over.\n"
+    assert is_dead(api, pair)
     assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == (403, "ACCOUNT_DISABLED")
-    assert refusal(api.post("/login", {"email": ALICE, "password": OTHER_PASSWORD})) == WRONG
-    assert said(flask("activate", ALICE)) == f"{ALICE} is active.\n"
-    assert refusal(api.get("/me", token=pair["access_token"])) == REVOKED
-    api.log_in()
-
-
-# Sessions.
-
-
-def test_sessions_are_listed_newest_first(app: Flask, api: Api, flask: Run):
-    make_user(app)
-    assert said(flask("sessions", ALICE)) == ""
-    with time_machine.travel(datetime(2026, 5, 1, 12, tzinfo=UTC), tick=False):
-        api.log_in(headers={"User-Agent": "curl/8.5"})
-    with time_machine.travel(datetime(2026, 5, 1, 13, tzinfo=UTC), tick=False):
-        api.log_in(headers={"User-Agent": ""})
-        newer, older = (line.split("  ") for line in said(flask("sessions", ALICE)).splitlines())
-        assert newer[1:4] == ["2026-05-01T13:00:00+00:00", "2026-05-01T13:00:00+00:00", "127.0.0.1"]
-        assert older[1] == "2026-05-01T12:00:00+00:00"
-        lines = said(flask("sessions", ALICE, "--json")).splitlines()
-    assert [json.loads(line)["id"] for line in lines] == [newer[0], older[0]]
-    assert set(json.loads(lines[0])) == {"id", "created_at", "last_used_at", "ip", "device"}
-    assert uuid.UUID(newer[0]) > uuid.UUID(older[0])
-
-
-def test_ended_and_expired_sessions_are_not_listed(app: Flask, api: Api, flask: Run):
-    make_user(app)
+    output(app, "deactivate", ALICE)
+    assert output(app, "activate", ALICE) == f"{ALICE} is active.\n"
+    assert is_dead(api, pair)
     pair = api.log_in()
-    data(api.post("/logout", {"refresh_token": pair["refresh_token"]}))
-    assert said(flask("sessions", ALICE)) == ""
-    api.log_in()
-    with time_machine.travel(datetime.now(UTC) + timedelta(days=8)):
-        assert said(flask("sessions", ALICE)) == ""
+    output(app, "activate", ALICE)
+    data(api.get("/me", token=pair["access_token"]))
 
 
-def test_sessions_are_revoked_and_counted(app: Flask, api: Api, flask: Run):
+def test_sessions_are_listed_newest_first(app: Flask, api: Api):
     make_user(app)
     make_user(app, BOB)
-    bob, pairs = api.log_in(BOB), [api.log_in(), api.log_in()]
-    assert said(flask("revoke-sessions", ALICE)) == f"Ended 2 sessions of {ALICE}.\n"
-    for pair in pairs:
-        assert refusal(api.get("/me", token=pair["access_token"])) == REVOKED
-        assert refusal(api.refresh(pair["refresh_token"])) == REVOKED
-    assert said(flask("revoke-sessions", ALICE)) == f"Ended 0 sessions of {ALICE}.\n"
+    with time_machine.travel("2031-03-01T12:00:00+00:00", tick=False) as clock:
+        first = api.log_in(headers={"User-Agent": CHROME}, environ_overrides={"REMOTE_ADDR": "192.0.2.1"})
+        clock.shift(60)
+        second = api.log_in(environ_overrides={"REMOTE_ADDR": "", "HTTP_USER_AGENT": ""})
+        api.log_in(BOB)
+        clock.shift(60)
+        first = data(api.refresh(first["refresh_token"]))
+        text, lines = output(app, "sessions", ALICE), output(app, "sessions", ALICE, "--json").splitlines()
+    ids = [claims(pair["access_token"])["sid"] for pair in (second, first)]
+    listed = [json.loads(line) for line in lines]
+    assert [row["id"] for row in listed] == ids
+    assert set(listed[0]) == set(listed[1]) == {"id", "created_at", "last_used_at", "ip", "device"}
+    assert [row["ip"] for row in listed] == [None, "127.0.0.1"]
+    assert [row["created_at"] for row in listed] == ["2031-03-01T12:01:00+00:00", "2031-03-01T12:00:00+00:00"]
+    assert [row["last_used_at"] for row in listed] == ["2031-03-01T12:01:00+00:00", "2031-03-01T12:02:00+00:00"]
+    assert text.splitlines() == ["  ".join(str(value or "-") for value in row.values()) for row in listed]
+
+
+def test_only_living_sessions_are_listed(app: Flask, api: Api):
+    make_user(app)
+    assert output(app, "sessions", ALICE) == ""
+    with time_machine.travel("2031-03-01T12:00:00+00:00", tick=False) as clock:
+        api.log_in()
+        clock.shift(app.config["REFRESH_TOKEN_EXPIRE_DAYS"] * 24 * 3600 + 1)
+        ended = api.log_in()
+        data(api.post("/logout", token=ended["access_token"]))
+        assert output(app, "sessions", ALICE, "--json") == ""
+
+
+@pytest.mark.parametrize(("number", "said"), [(0, "0 sessions"), (1, "1 session"), (2, "2 sessions")])
+def test_sessions_are_revoked_and_counted(app: Flask, api: Api, number: int, said: str):
+    make_user(app)
+    make_user(app, BOB)
+    pairs, bob = [api.log_in() for _ in range(number)], api.log_in(BOB)
+    assert output(app, "revoke-sessions", ALICE) == f"Ended {said} of {ALICE}.\n"
+    assert all(is_dead(api, pair) for pair in pairs)
+    assert output(app, "revoke-sessions", ALICE) == f"Ended 0 sessions of {ALICE}.\n"
     data(api.get("/me", token=bob["access_token"]))
-    api.log_in()
-    assert said(flask("revoke-sessions", ALICE)) == f"Ended 1 session of {ALICE}.\n"
+    data(api.get("/me", token=api.log_in()["access_token"]))
 
 
-# Deleting accounts.
-
-
-def test_deleted_account_is_gone_and_its_address_free(app: Flask, api: Api, flask: Run):
-    first = make_user(app)
+@pytest.mark.parametrize(("options", "answer"), [(["--yes"], None), ([], "y\n")])
+def test_deleted_user_is_gone_and_the_address_is_free(app: Flask, api: Api, options: list[str], answer: str | None):
+    make_user(app)
     pair = api.log_in()
-    assert said(flask("delete-user", ALICE, "--yes")) == f"{ALICE} is gone.\n"
+    assert output(app, "delete-user", ALICE, *options, input=answer).endswith(f"{ALICE} is gone.\n")
     assert refusal(api.get("/me", token=pair["access_token"])) == (401, "TOKEN_INVALID")
     assert refusal(api.refresh(pair["refresh_token"])) == (401, "TOKEN_INVALID")
-    assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == WRONG
-    assert data(api.register(), 201)["user"]["id"] != first
-
-
-def test_account_is_deleted_after_a_yes(app: Flask, flask: Run):
-    make_user(app)
-    assert said(flask("delete-user", ALICE, input="y\n")).endswith(f"{ALICE} is gone.\n")
-    assert said(flask("list-users")) == ""
+    assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == (401, "INVALID_CREDENTIALS")
+    data(api.register(), 201)
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""])
-def test_account_is_kept_without_a_yes(app: Flask, flask: Run, answer: str):
+def test_user_is_not_deleted_unless_that_is_confirmed(app: Flask, api: Api, answer: str):
     make_user(app)
-    result = flask("delete-user", ALICE, input=answer)
+    pair = api.log_in()
+    result = run(app, "delete-user", ALICE, input=answer)
     assert result.exit_code == 1
-    assert result.stderr.strip().endswith("Aborted!")
-    assert user_of(app).email == ALICE
+    assert result.stderr.strip() == "Aborted!"
+    data(api.get("/me", token=pair["access_token"]))
 
 
-# Housekeeping.
+def test_purge_says_what_it_deleted(app: Flask, api: Api):
+    make_user(app)
+    with time_machine.travel("2031-03-01T12:00:00+00:00", tick=False) as clock:
+        data(api.post("/logout", token=api.log_in()["access_token"]))
+        clock.shift(365 * 24 * 3600)
+        assert output(app, "purge") == "sessions: 1\nrevoked tokens: 2\nlinks: 0\nsent mails: 0\n"
+        assert output(app, "purge") == "sessions: 0\nrevoked tokens: 0\nlinks: 0\nsent mails: 0\n"
 
 
-def test_purge_says_what_it_deleted(app: Flask, flask: Run):
-    nothing = ["sessions: 0", "revoked tokens: 0", "links: 0", "sent mails: 0"]
-    assert said(flask("purge")).splitlines() == nothing
-    with app.app_context():
-        past = datetime.now(UTC) - timedelta(hours=1)
-        values = {"jti": uuid.uuid4(), "type": "access", "expires_at": past, "revoked_at": past}
-        db.session.execute(insert(RevokedToken).values(values))
-        db.session.commit()
-    assert said(flask("purge")).splitlines() == [nothing[0], "revoked tokens: 1", *nothing[2:]]
+def test_delivering_with_nothing_due_is_no_error(app: Flask):
+    assert output(app, "deliver-mail") == "Sent 0 mails.\n"
 
 
-def test_mail_is_delivered_and_counted(make_app: MakeApp):
-    # Flask-Mail hands nothing over in a test; whether a server gets it is for the tests of the delivery.
-    app = make_app(MAIL_SERVER="mail.example.org")
-    deliver = app.test_cli_runner()
-    assert said(deliver.invoke(args=["auth", "deliver-mail"])) == "Sent 0 mails.\n"
-    for number in range(21):
-        with app.app_context():
-            mail = OutboxMessage(to=f"a{number}@example.org", subject="Hello", text="Hello", html="Hello")
-            mail.due_at = datetime.now(UTC)
-            db.session.add(mail)
-            db.session.commit()
-    assert said(deliver.invoke(args=["auth", "deliver-mail"])) == "Sent 21 mails.\n"
-    assert all(mail.sent_at for mail in mails(app))
-
-
-# What every command has in common.
-
-ABOUT_AN_ACCOUNT = ["set-password", "verify", "deactivate", "activate", "sessions", "revoke-sessions", "delete-user"]
-EVERY = [*([name, ALICE] for name in ["create-user", *ABOUT_AN_ACCOUNT]), ["list-users"], ["purge"], ["deliver-mail"]]
-
-
-@pytest.mark.parametrize("command", ABOUT_AN_ACCOUNT)
-def test_account_that_does_not_exist_is_told_in_one_line(app: Flask, flask: Run, command: str):
+@pytest.mark.parametrize("command", NEEDS_ADDRESS)
+def test_unknown_address_is_refused_in_one_line(app: Flask, command: str):
     make_user(app, BOB)
-    typed = f"{PASSWORD}\n{PASSWORD}\n"
-    assert refused(flask(command, ALICE, input=typed)) == f"There is no account with the address {ALICE}."
-    assert refused(flask(command, "alice", input=typed)) == "Not a valid e-mail address."
-    assert user_of(app, BOB).is_active
+    options = {"set-password": ["--password-stdin"], "delete-user": ["--yes"]}.get(command, [])
+    result = run(app, command, ALICE, *options, input=f"{PASSWORD}\n")
+    assert told(result) == f"There is no account with the address {ALICE}."
+    assert told(run(app, command, "alice", *options, input=f"{PASSWORD}\n")) == "Not a valid e-mail address."
 
 
-def test_every_command_is_tried_here():
-    assert {words[0] for words in EVERY} == set(cli.group.commands)
+@pytest.mark.parametrize("command", NEEDS_ADDRESS)
+def test_address_is_found_in_any_spelling(app: Flask, command: str):
+    make_user(app)
+    options = {"set-password": ["--password-stdin"], "delete-user": ["--yes"]}.get(command, [])
+    output(app, command, "ALICE@Example.org", *options, input=f"{OTHER_PASSWORD}\n")
 
 
-@pytest.mark.parametrize("words", EVERY, ids=" ".join)
-@pytest.mark.parametrize("url", ["mysql+pymysql://alice@127.0.0.1:1/auth", "sqlite:////nowhere/at/all/auth.db"])
-def test_database_that_is_away_is_told_in_one_line(words: list[str], url: str):
-    app = create_app({**TEST_SETTINGS, "DATABASE_URL": url, "MAIL_SERVER": "mail.example.org"}, environ={})
-    result = app.test_cli_runner().invoke(args=["auth", *words], input=f"{PASSWORD}\n{PASSWORD}\n")
-    assert refused(result).startswith("The database refused: ")
-    assert "sqlalche.me" not in result.output
+@pytest.mark.parametrize("command", [*NEEDS_ADDRESS, "create-user"])
+def test_missing_address_and_a_password_as_argument_are_misuse(app: Flask, command: str):
+    for args in ([command], [command, ALICE, "more"], [command, ALICE, "--password", "x"]):
+        result = run(app, *args)
+        assert result.exit_code == 2
+        assert result.stderr.startswith("Usage: ")
 
 
-def test_every_command_says_what_it_does(flask: Run):
-    assert "Accounts, sessions and mails." in said(flask("--help"))
-    for name in cli.group.commands:
-        assert "Usage:" in said(flask(name, "--help"))
+@pytest.mark.parametrize("command", [*NEEDS_ADDRESS, "create-user", "list-users", "purge", "deliver-mail"])
+def test_database_that_is_away_is_told_in_one_line(make_app: MakeApp, command: str):
+    app = make_app(DATABASE_URL=AWAY)
+    args = [ALICE] if command in (*NEEDS_ADDRESS, "create-user") else []
+    options = ["--password-stdin"] if command in ("create-user", "set-password") else []
+    said = told(run(app, command, *args, *options, input=f"{PASSWORD}\n"))
+    assert said.startswith("The database refused: ")
+
+
+@pytest.mark.parametrize("command", ["set-password", "verify", "deactivate", "revoke-sessions"])
+def test_user_who_is_deleted_meanwhile_is_told_in_one_line(app: Flask, command: str):
+    make_user(app, is_verified=False)
+
+    def delete() -> None:
+        with app.app_context():
+            users.delete(user_of(app))
+            database.commit()
+
+    options = ["--password-stdin"] if command == "set-password" else []
+    with just_before(app, "UPDATE auth_user", delete):
+        result = run(app, command, ALICE, *options, input=f"{OTHER_PASSWORD}\n")
+    assert told(result) == "The account was changed or deleted meanwhile: run the command again."
