@@ -100,7 +100,8 @@ def find(email: str) -> User | None:
 def send_verification(user: User) -> None:
     """Mail the user a new verification link; earlier ones stop working."""
     token = links.issue(user, links.VERIFY_EMAIL, lifetime=_verify_lifetime())
-    content = {"name": user.name, "link": links.url(links.VERIFY_EMAIL, token), "hours": _verify_hours()}
+    # Not the name: whoever registers writes it, and chooses who gets the mail. It would carry anybody's message.
+    content = {"link": links.url(links.VERIFY_EMAIL, token), "hours": _verify_hours()}
     outbox.queue("verify_email", to=user.email, subject="Please verify your e-mail address", **content)
 
 

@@ -91,7 +91,11 @@ def watch(app: Flask, woken: threading.Event) -> NoReturn:
 
 
 def _due(limit: int) -> Sequence[uuid.UUID]:
-    oldest = select(OutboxMessage.id).where(OutboxMessage.due_at <= clock.now()).order_by(OutboxMessage.due_at)
+    oldest = (
+        select(OutboxMessage.id)
+        .where(OutboxMessage.due_at <= clock.now())
+        .order_by(OutboxMessage.due_at, OutboxMessage.id)
+    )
     with database.reading() as reader:
         return reader.scalars(oldest.limit(limit)).all()
 
@@ -126,6 +130,8 @@ def _put_off(id: uuid.UUID, error: Exception) -> None:
     given_up = message.attempts >= _MOST_ATTEMPTS
     wait = min(_FIRST_RETRY_SECONDS * 2 ** min(message.attempts - 1, 16), _LONGEST_RETRY_SECONDS)
     message.due_at = None if given_up else clock.now() + timedelta(seconds=wait)
+    if given_up:
+        message.text = message.html = ""
     message.last_error = f"{type(error).__name__}: {error}"[:ERROR_LENGTH]
     database.commit()
     event = "mail_given_up" if given_up else "mail_put_off"
