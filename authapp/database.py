@@ -11,7 +11,7 @@ from typing import Any
 
 import pymysql
 from flask import Flask
-from sqlalchemy import Engine, Select, create_engine, event
+from sqlalchemy import Engine, Select, create_engine
 from sqlalchemy.engine import URL, CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -60,7 +60,10 @@ def configure(app: Flask) -> None:
     """Give Flask-SQLAlchemy its address and the options of the kind of database it names."""
     url = make_url(app.config["DATABASE_URL"])
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    app.config.setdefault("SQLALCHEMY_ENGINE_OPTIONS", engine_options(url))
+    # What a host asks for comes first, but it need not repeat what this library cannot do without.
+    ours, given = engine_options(url), app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
+    connect = {**ours["connect_args"], **given.get("connect_args", {})}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {**ours, **given, "connect_args": connect}
     if url.get_backend_name() == "sqlite":
         Path(app.instance_path).mkdir(parents=True, exist_ok=True)
 
@@ -70,7 +73,7 @@ def engine_options(url: URL) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         # With this isolation level the driver opens a transaction at the first write, and takes the write lock
         # with it: a read never locks, and two writers wait for each other instead of failing half-way.
-        connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS}
+        connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS, "factory": _SQLiteConnection}
         # One in memory is a single connection, for which there is no pool to size.
         pool = {} if is_in_memory(url) else {"pool_size": 10, "max_overflow": 22, "pool_timeout": _SQLITE_BUSY_SECONDS}
         return {"hide_parameters": True, "connect_args": connect, **pool}
@@ -101,13 +104,17 @@ def migration_engine(url: URL) -> Engine:
     return create_engine(url, **options)
 
 
-@event.listens_for(Engine, "connect")
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    """Turn on what SQLite leaves off: foreign keys, and a journal in which readers do not wait for a writer."""
-    if isinstance(connection, sqlite3.Connection):
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
+class _SQLiteConnection(sqlite3.Connection):
+    """A connection with what SQLite leaves off: foreign keys, and a journal in which readers do not wait for a writer.
+
+    A listener of the engine would have to be a listener of every engine, the host's own ones included.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA foreign_keys = ON")
+        self.execute("PRAGMA journal_mode = WAL")
+        self.execute("PRAGMA synchronous = NORMAL")
 
 
 def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] | None:

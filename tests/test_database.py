@@ -6,12 +6,13 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from threading import Barrier, Thread
 
 import pymysql
 import pytest
 from flask import Flask
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -295,3 +296,23 @@ def test_duplicate_made_in_a_race_is_a_conflict(app: Flask, api: Api):
 
     with just_before(app, "INSERT INTO auth_user", bob_is_quicker):
         assert refusal(api.register()) == (409, "USER_ALREADY_EXISTS")
+
+
+def test_other_sqlite_databases_of_a_host_are_left_as_they_are(tmp_path: Path):
+    create_app({**TEST_SETTINGS, "DATABASE_URL": f"sqlite:///{tmp_path / 'ours.db'}"}, environ={})
+    own = create_engine(f"sqlite:///{tmp_path / 'own.db'}")
+    with own.connect() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "delete"
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 0
+    own.dispose()
+
+
+def test_options_of_a_host_come_beside_ours(app: Flask, make_app: MakeApp):
+    engine = engine_of(make_app(SQLALCHEMY_ENGINE_OPTIONS={"pool_size": 1, "connect_args": {}}))
+    assert engine.pool.size() == 1  # type: ignore[attr-defined]  # The pool's base class has no size.
+    assert engine.hide_parameters
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+        else:
+            assert connection.get_isolation_level() == "READ COMMITTED"
