@@ -20,11 +20,14 @@ def run() -> dict[str, int]:
     # A token is read for a little longer than it says, and must not come back to life for that while.
     dead = now - timedelta(seconds=tokens.LEEWAY_SECONDS)
     ended = Session.ended_at.is_not(None) & (Session.expires_at < dead)
+    # What nobody tried to send lies in the development mailbox, and stays there.
+    given_up = OutboxMessage.due_at.is_(None) & OutboxMessage.sent_at.is_(None) & (OutboxMessage.attempts > 0)
+    old_mail = or_(OutboxMessage.sent_at < now - _KEPT, given_up & (OutboxMessage.created_at < now - _KEPT))
     return {
         "sessions": _delete(Session, or_(Session.ends_at < dead, ended)),
         "revoked tokens": _delete(RevokedToken, RevokedToken.expires_at < dead),
         "links": _delete(Link, Link.expires_at < now - _KEPT),
-        "sent mails": _delete(OutboxMessage, OutboxMessage.sent_at < now - _KEPT),
+        "sent mails": _delete(OutboxMessage, old_mail),
     }
 
 

@@ -15,6 +15,7 @@ from authapp.mail.models import OutboxMessage
 from authapp.models import Link, RevokedToken, Session, User
 from tests.factories import ALICE, BOB, Api, claims, data, mailed_token, mails, make_user, refusal
 from tests.statements import heard, just_before
+from tests.test_lost_races import elsewhere
 
 START = datetime(2031, 3, 1, 12, tzinfo=UTC)
 NOTHING = {"sessions": 0, "revoked tokens": 0, "links": 0, "sent mails": 0}
@@ -186,7 +187,24 @@ def test_everything_is_deleted_in_batches_that_are_transactions_of_their_own(
 def test_what_came_back_to_life_meanwhile_is_not_deleted(app: Flask, api: Api, now: time_machine.Traveller):
     api.register()
     now.shift(timedelta(days=30))
+    # In this thread the request would share the purge's context, and with it the session and its transaction.
+    resend = elsewhere(lambda: api.post("/resend-verification", {"email": ALICE}))
     # The mail that replaces an expired link keeps its row.
-    with just_before(app, "DELETE FROM auth_link", lambda: api.post("/resend-verification", {"email": ALICE})):
+    with just_before(app, "DELETE FROM auth_link", resend):
         assert purged(app) == {}
     data(api.post("/verify-email", {"token": mailed_token(app)}))
+
+
+def test_mail_that_was_given_up_is_deleted_a_week_after_it_was_written(
+    app: Flask, api: Api, now: time_machine.Traveller
+):
+    """Its link is dead by then, but it has an address in it, and nobody will try it again."""
+    api.register()
+    with app.app_context():
+        (mail,) = db.session.scalars(select(OutboxMessage))
+        mail.attempts = 100
+        database.commit()
+    now.shift(timedelta(days=7))
+    assert purged(app) == {}
+    now.shift(1)
+    assert purged(app) == {"sent mails": 1}
