@@ -15,7 +15,7 @@ import flask
 import flask_smorest
 import marshmallow as ma
 from flask import Flask, Response, current_app, jsonify, request
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
@@ -171,7 +171,9 @@ def _refusal(error: Exception) -> AuthError:
     if isinstance(error, DBAPIError | PoolTimeoutError) and database.is_away(error):
         log.warning("database_unavailable", extra={"error": type(error).__name__})
         return errors.ServiceUnavailableError()
-    log.error("internal_error", exc_info=error)
+    # A driver quotes the values of a row that broke a constraint: the log gets where, not what.
+    told = Exception(type(error).__name__) if isinstance(error, IntegrityError | DataError) else error
+    log.error("internal_error", exc_info=(type(told), told, error.__traceback__))
     return errors.InternalError()
 
 

@@ -42,7 +42,8 @@ def _told(command: Callable[P, R]) -> Callable[P, R]:
             details = [message for messages in (error.details or {}).values() for message in messages]
             raise click.ClickException(" ".join(details) or error.message) from None
         except DBAPIError as error:
-            raise click.ClickException(f"The database refused: {error.orig}") from None
+            reason = error.orig.args[-1] if error.orig and database.is_away(error) else type(error).__name__
+            raise click.ClickException(f"The database refused: {reason}") from None
         except StaleDataError:
             raise click.ClickException("The account was changed or deleted meanwhile: run the command again.") from None
         except UnicodeError:

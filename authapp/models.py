@@ -20,6 +20,8 @@ class User(Model):
 
     __tablename__ = "auth_user"
     __table_args__ = TABLE_OPTIONS
+    # Whoever deletes an account that somebody else has just deleted has what they wanted.
+    __mapper_args__ = {"confirm_deleted_rows": False}  # noqa: RUF012  # As SQLAlchemy declares it.
 
     id: Mapped[uuid.UUID] = mapped_column(Identifier, primary_key=True, default=new_id)
     email: Mapped[str] = mapped_column(ExactString(EMAIL_LENGTH), unique=True)

@@ -316,3 +316,21 @@ def test_options_of_a_host_come_beside_ours(app: Flask, make_app: MakeApp):
             assert connection.scalar(text("PRAGMA foreign_keys")) == 1
         else:
             assert connection.get_isolation_level() == "READ COMMITTED"
+
+
+def test_values_of_a_broken_constraint_stay_out_of_the_log(
+    app: Flask, make_app: MakeApp, caplog: pytest.LogCaptureFixture
+):
+    make_user(app)
+    host = make_app()
+
+    def make_alice_again() -> str:
+        db.session.add(User(email=ALICE, password_hash="x"))
+        db.session.flush()
+        return "never"
+
+    host.add_url_rule("/again", "again", make_alice_again)
+    with caplog.at_level(logging.ERROR, logger="authapp"):
+        assert refusal(host.test_client().get("/again")) == (500, "INTERNAL_ERROR")
+    assert "make_alice_again" in caplog.text
+    assert ALICE not in caplog.text

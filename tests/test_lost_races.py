@@ -81,3 +81,10 @@ def test_login_of_an_account_that_disappears_is_refused_like_any_other(app: Flas
     with just_before(app, "INSERT INTO auth_session", deleting_alice(app)):
         answer = api.post("/login", {"email": ALICE, "password": PASSWORD})
     assert refusal(answer) == (401, "INVALID_CREDENTIALS")
+
+
+def test_account_that_two_delete_at_once_is_deleted(app: Flask):
+    make_user(app)
+    with just_before(app, "DELETE FROM auth_user", deleting_alice(app)):
+        done = app.test_cli_runner().invoke(args=["auth", "delete-user", ALICE, "--yes"])
+    assert done.exit_code == 0
