@@ -9,8 +9,9 @@ import time_machine
 from click.testing import Result
 from flask import Flask
 
-from authapp import cli, database, users
+from authapp import cli, clock, database, users
 from authapp.extensions import db
+from authapp.mail.models import OutboxMessage
 from authapp.models import User
 from tests.conftest import MakeApp
 from tests.factories import (
@@ -360,3 +361,21 @@ def test_user_who_is_deleted_meanwhile_is_told_in_one_line(app: Flask, command: 
     with just_before(app, "UPDATE auth_user", delete):
         result = run(app, command, ALICE, *options, input=f"{OTHER_PASSWORD}\n")
     assert told(result) == "The account was changed or deleted meanwhile: run the command again."
+
+
+def test_blank_name_is_no_name(app: Flask):
+    assert create(app, ALICE, "--name", "").exit_code == 0
+    assert user_of(app).name is None
+
+
+def test_mails_that_are_due_go_in_as_many_batches_as_it_takes(make_app: MakeApp):
+    # Flask-Mail hands nothing over in a test: what reaches a server is for the tests of the delivery.
+    app = make_app(MAIL_SERVER="127.0.0.1")
+    with app.app_context():
+        for number in range(21):
+            fields = {"to": f"user{number}@example.org", "subject": "Hello", "text": "Hello", "html": "Hello"}
+            db.session.add(OutboxMessage(**fields, due_at=clock.now()))
+        database.commit()
+    assert output(app, "deliver-mail") == "Sent 21 mails.\n"
+    assert all(mail.sent_at for mail in mails(app))
+    assert output(app, "deliver-mail") == "Sent 0 mails.\n"
