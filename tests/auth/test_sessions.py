@@ -207,7 +207,9 @@ def test_every_session_but_this_one_is_ended_and_counted(app: Flask, api: Api):
             data(api.refresh(pair["refresh_token"]))
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("DELETE", ""), ("DELETE", f"/{uuid.uuid4()}")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("DELETE", ""), ("DELETE", "/01a1fe06-09d6-71d0-825d-d3851898df46")]
+)
 def test_sessions_need_a_token(api: Api, method: str, path: str):
     assert refusal(api.request(method, f"/sessions{path}")) == (401, "UNAUTHORIZED")
 
