@@ -3,8 +3,6 @@
 import logging
 import sqlite3
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier, Thread
@@ -12,7 +10,7 @@ from threading import Barrier, Thread
 import pymysql
 import pytest
 from flask import Flask
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -24,7 +22,7 @@ from authapp.models import User
 from authapp.testing import TEST_SETTINGS
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, PASSWORD, Api, data, make_user, refusal, user_of
-from tests.statements import just_before
+from tests.statements import failing, just_before
 
 
 def is_mariadb(app: Flask) -> bool:
@@ -36,16 +34,9 @@ def engine_of(app: Flask) -> Engine:
         return db.engine
 
 
-def failing(code: int, times: int) -> Callable[[], None]:
-    """Raise what the MariaDB driver raises for this code, so many times."""
-    left = [times]
-
-    def fail() -> None:
-        if left[0]:
-            left[0] -= 1
-            raise pymysql.err.OperationalError(code, "said the server")
-
-    return fail
+def said_by_the_server(code: int) -> Exception:
+    """Make what the MariaDB driver raises for this code."""
+    return pymysql.err.OperationalError(code, "said the server")
 
 
 def test_addresses_compare_byte_for_byte(app: Flask):
@@ -119,7 +110,7 @@ def test_error_of_the_database_shows_no_value(app: Flask):
 @pytest.mark.parametrize("code", [1213, 1205, 1020])
 def test_transaction_that_lost_a_lock_is_run_once_more(app: Flask, api: Api, code: int):
     make_user(app)
-    with raising_on(app, "INSERT INTO auth_session", failing(code, times=1)):
+    with failing(app, "INSERT INTO auth_session", said_by_the_server(code)):
         pair = api.log_in()
     assert len(data(api.get("/sessions", token=pair["access_token"]))["sessions"]) == 1
 
@@ -127,30 +118,11 @@ def test_transaction_that_lost_a_lock_is_run_once_more(app: Flask, api: Api, cod
 @pytest.mark.parametrize("code", [1213, 1205, 1020])
 def test_transaction_that_loses_its_locks_again_is_given_up(app: Flask, api: Api, code: int):
     make_user(app)
-    with raising_on(app, "INSERT INTO auth_session", failing(code, times=2)):
+    with failing(app, "INSERT INTO auth_session", said_by_the_server(code), times=2):
         answer = api.post("/login", {"email": ALICE, "password": PASSWORD})
     assert refusal(answer) == (503, "SERVICE_UNAVAILABLE")
     assert answer.headers["Retry-After"]
     assert data(api.get("/sessions", token=api.log_in()["access_token"]))["sessions"][1:] == []
-
-
-@contextmanager
-def raising_on(app: Flask, beginning: str, fail: Callable[[], None]) -> Iterator[None]:
-    """Have statements that begin so fail as the MariaDB driver fails."""
-
-    def hear(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
-        if statement.startswith(beginning):
-            try:
-                fail()
-            except pymysql.err.OperationalError as error:
-                raise OperationalError(statement, None, error) from error
-
-    engine = engine_of(app)
-    event.listen(engine, "before_cursor_execute", hear)
-    try:
-        yield
-    finally:
-        event.remove(engine, "before_cursor_execute", hear)
 
 
 def test_real_deadlock_is_no_error(app: Flask, make_app: MakeApp):
@@ -289,12 +261,7 @@ def test_pool_that_is_used_up_is_an_outage(app: Flask, api: Api):
 
 
 def test_duplicate_made_in_a_race_is_a_conflict(app: Flask, api: Api):
-    def bob_is_quicker() -> None:
-        thread = Thread(target=lambda: Api(app).register())
-        thread.start()
-        thread.join()
-
-    with just_before(app, "INSERT INTO auth_user", bob_is_quicker):
+    with just_before(app, "INSERT INTO auth_user", Api(app).register):
         assert refusal(api.register()) == (409, "USER_ALREADY_EXISTS")
 
 

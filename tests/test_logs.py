@@ -16,7 +16,7 @@ EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 (DEBUG|INFO|WA
 FORGED = "2031-03-01T12:00:00.000+00:00 INFO - user_deleted"
 # Whatever some reader of a log takes for the end of a line, and what steers a terminal or turns its text around.
 ENDS = ["\n", "\r", "\r\n", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
-STEERING = ["\x00", "\x08", "\x1b", "\x7f", "\x9b", "\u202e", "\u2066", "\ud800"]
+STEERING = ["\x00", "\x08", "\x1b", "\x7f", "\x9b", "\u202e", "\u2066"]
 
 
 @pytest.fixture
@@ -95,6 +95,12 @@ def test_nothing_in_a_message_or_a_field_begins_a_line_or_steers_a_terminal(log:
     assert rest.startswith("said x\\")
     assert " name_given=x\\" in rest
     assert log.getvalue().removesuffix("\n").isprintable()
+
+
+def test_half_a_surrogate_pair_can_be_written():
+    # Formatted here and not logged: pytest keeps what is logged, and could not send it from one process to another.
+    record = logging.makeLogRecord({"msg": "said x\ud800", "levelname": "INFO"})
+    assert logs.EventFormatter().format(record).endswith(" said x\\ud800")
 
 
 def test_readable_text_stays_as_it_is(log: io.StringIO):

@@ -4,7 +4,6 @@ On SQLite nobody else can write once a request has begun to, so there the other 
 """
 
 from collections.abc import Callable
-from threading import Thread
 
 import pytest
 from flask import Flask
@@ -12,17 +11,6 @@ from flask import Flask
 from authapp import database, users
 from tests.factories import ALICE, PASSWORD, Api, data, mailed_token, make_user, refusal, user_of
 from tests.statements import just_before
-
-
-def elsewhere(act: Callable[[], object]) -> Callable[[], None]:
-    """Do it as another process would: with a request and a database session of its own."""
-
-    def run() -> None:
-        thread = Thread(target=act)
-        thread.start()
-        thread.join()
-
-    return run
 
 
 def deleting_alice(app: Flask) -> Callable[[], None]:
@@ -33,7 +21,7 @@ def deleting_alice(app: Flask) -> Callable[[], None]:
             users.delete(user)
             database.commit()
 
-    return elsewhere(delete)
+    return delete
 
 
 def is_sqlite(app: Flask) -> bool:
@@ -68,8 +56,7 @@ def test_account_deleted_while_its_link_is_sent_again_tells_nothing(app: Flask, 
 def test_of_two_first_links_at_once_the_later_works(app: Flask, api: Api):
     statement = "UPDATE auth_link" if is_sqlite(app) else "INSERT INTO auth_link"
     make_user(app, is_verified=False)
-    other = elsewhere(lambda: api.post("/resend-verification", {"email": ALICE}))
-    with just_before(app, statement, other):
+    with just_before(app, statement, lambda: api.post("/resend-verification", {"email": ALICE})):
         data(api.post("/resend-verification", {"email": ALICE}), 202)
     assert refusal(api.post("/verify-email", {"token": mailed_token(app, 0)})) == (400, "LINK_INVALID")
     data(api.post("/verify-email", {"token": mailed_token(app, 1)}))

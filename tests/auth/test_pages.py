@@ -6,12 +6,11 @@ from urllib.parse import quote
 
 import pytest
 from flask import Flask
-from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from tests.conftest import MakeApp
 from tests.factories import ALICE, Api, data, mailed_token, refusal, user_of
-from tests.statements import just_before
+from tests.statements import failing
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -151,11 +150,7 @@ def test_page_shows_nothing_of_the_account(app: Flask, api: Api):
 def test_page_says_that_the_database_is_away(app: Flask, api: Api):
     data(api.register(), 201)
     button = api.get(f"/verify-email?token={mailed_token(app)}")
-
-    def fail() -> None:
-        raise OperationalError("UPDATE", None, Exception("the server has gone away"))
-
-    with just_before(app, "UPDATE auth_link", fail):
+    with failing(app, "UPDATE auth_link", Exception("the server has gone away")):
         answer = press_the_button(app, button)
     assert_is_page(answer, 503)
     assert answer.headers["Retry-After"]
