@@ -5,7 +5,7 @@ import sys
 from authapp import create_app
 from authapp.config import ConfigError
 
-# gunicorn gives up at this exit status of a worker; at any other it would start the next one, for ever.
+# gunicorn's own status for this; a worker that exits with another is replaced, for ever.
 _BOOT_FAILED = 3
 
 try:
