@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -47,7 +48,8 @@ def create_app(settings: Mapping[str, object] | None = None, *, environ: Mapping
     `config.ConfigError` for a setting that cannot work.
     """
     app = Flask(__name__, static_folder=None)
-    config.load(app, settings or {}, config.environment(app) if environ is None else environ)
+    beside_wsgi = Path(app.root_path).parent
+    config.load(app, settings or {}, config.environment(beside_wsgi) if environ is None else environ)
     if app.config["TRUSTED_PROXIES"]:
         number = app.config["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number)  # type: ignore[method-assign]  # As Flask says to.
@@ -62,7 +64,7 @@ def init_app(app: Flask, *, environ: Mapping[str, str] | None = None) -> None:
 
     Settings are what stands in `app.config`, then `environ` as in `create_app`. Raises `config.ConfigError`.
     """
-    config.load(app, {}, config.environment(app) if environ is None else environ)
+    config.load(app, {}, config.environment() if environ is None else environ)
     _mount(app, owns_all=False)
 
 

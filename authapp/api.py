@@ -15,7 +15,7 @@ import flask
 import flask_smorest
 import marshmallow as ma
 from flask import Flask, Response, current_app, jsonify, request
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
@@ -32,7 +32,7 @@ REQUEST_ID = "authapp.request_id"
 # Where `authapp.protect` keeps who is calling: with the request, since `g` may outlive it, where a test holds an
 # application context open around several.
 CURRENT_USER = "authapp.current_user"
-# The blueprints that live outside the prefix have names that start so.
+# The names of our blueprints start so, that they meet none of the host's.
 OWN_BLUEPRINT = "authapp_"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
@@ -138,8 +138,9 @@ def answer_error(error: Exception) -> Response:
     refusal = _refusal(error)
     try:
         database.commit() if refusal.keep_changes else database.rollback()
-    except DBAPIError:
+    except SQLAlchemyError:
         log.exception("commit_failed")
+        database.rollback()
         refusal = errors.ServiceUnavailableError()
     body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
     if refusal.details:

@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.exc import StaleDataError
 
 from authapp import database, devices, purge, sessions, users
+from authapp.config import ConfigError
 from authapp.errors import AuthError
 from authapp.extensions import db
 from authapp.mail import delivery
@@ -27,7 +28,9 @@ group = AppGroup("auth", help="Accounts, sessions and mails.")
 
 
 def init_app(app: Flask) -> None:
-    """Add the commands."""
+    """Add the commands. Raises `ConfigError` where the host has a group of that name."""
+    if group.name in app.cli.commands:
+        raise ConfigError("This application has commands called 'auth' itself: give its group another name.")
     app.cli.add_command(group)
 
 
@@ -214,6 +217,9 @@ def deliver_mail(watch: bool) -> None:
         app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
         delivery.watch(app, threading.Event())
     sent = 0
-    while now := delivery.deliver_due():
-        sent += now
+    try:
+        while now := delivery.deliver_due():
+            sent += now
+    except delivery.UnreachableError as error:
+        raise click.ClickException(f"The mail server cannot be reached ({error}); sent {sent}.") from None
     click.echo(f"Sent {sent} mail{'' if sent == 1 else 's'}.")

@@ -17,7 +17,7 @@ from marshmallow import ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from authapp.settings import BODY_LIMIT_BYTES, MIN_SECRET_BYTES, SETTINGS, Setting
+from authapp.settings import BODY_LIMIT_BYTES, MIN_SECRET_BYTES, NOT_BUILT, SETTINGS, Setting
 
 _MIN_DISTINCT_CHARACTERS = 8
 
@@ -29,11 +29,11 @@ class ConfigError(click.ClickException):
     """A setting that cannot work: one line with its name and the mend. No server should start with it."""
 
 
-def environment(app: Flask) -> dict[str, str]:
-    """Read the process environment over the `.env` beside `wsgi.py`, or else the one in the working directory."""
-    beside, here = Path(app.root_path).parent / ".env", Path.cwd() / ".env"
+def environment(*directories: str | Path) -> dict[str, str]:
+    """Read the process environment over the first `.env` of these directories, the working directory being the last."""
+    files = [Path(directory) / ".env" for directory in (*directories, Path.cwd())]
     try:
-        file = dotenv_values(beside if beside.is_file() else here)
+        file = dotenv_values(next((file for file in files if file.is_file()), None))
     except (OSError, UnicodeError) as error:
         raise ConfigError(f".env cannot be read ({type(error).__name__}): make it a text file in UTF-8.") from None
     return {name: value for name, value in file.items() if value is not None} | dict(os.environ)
@@ -44,6 +44,10 @@ def load(app: Flask, given: Mapping[str, object], environ: Mapping[str, str]) ->
 
     Raises `ConfigError` for the first value that cannot work. An empty value counts as not set.
     """
+    for name, harmless in NOT_BUILT.items():
+        asked = given.get(name) or app.config.get(name) or environ.get(name)
+        if asked and str(asked).lower() not in harmless:
+            raise ConfigError(f"{name}={asked} is not supported by this version: remove it.")
     known, body_limit = {setting.name for setting in SETTINGS}, app.config["MAX_CONTENT_LENGTH"]
     app.config.from_mapping({name: value for name, value in given.items() if name not in known})
     for setting in SETTINGS:

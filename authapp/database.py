@@ -11,15 +11,16 @@ from typing import Any
 
 import pymysql
 from flask import Flask
-from sqlalchemy import Engine, Select, create_engine
+from sqlalchemy import Engine, Select, create_engine, event
 from sqlalchemy.engine import URL, CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql.dml import UpdateBase
 
 from authapp.config import is_in_memory
+from authapp.errors import ServiceUnavailableError
 from authapp.extensions import db
 
 log = logging.getLogger(__name__)
@@ -34,13 +35,13 @@ _TRANSIENT_CODES = (1213, 1205, 1020)
 _DUPLICATE_CODE = 1062
 _SQLITE_DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 # Server errors that are the server's state and not our statement: out of connections, threads, memory or disk, going
-# down, access withdrawn, the connection or the query ended by somebody, read-only. From 2000 on it is the client's
+# down, access withdrawn, the connection or the query ended by somebody, read-only. In the 2000s it is the client's
 # library that speaks: it lost the server.
 _AWAY_CODES = frozenset({
     1021, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1135, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226,
     1290, 1317, 1836, 1927, 1969, 3024, 4031,
 })  # fmt: skip
-_FIRST_CLIENT_CODE = 2000
+_CLIENT_CODES = range(2000, 3000)
 _SQLITE_AWAY_CODES = frozenset(
     (
         sqlite3.SQLITE_BUSY,
@@ -53,17 +54,21 @@ _SQLITE_AWAY_CODES = frozenset(
         sqlite3.SQLITE_PROTOCOL,
     )
 )
-_AFTER_COMMIT = "authapp.after_commit"
+_WAITING = "authapp.waiting_for_commit"
+_DUE = "authapp.due"
 
 
 def configure(app: Flask) -> None:
     """Give Flask-SQLAlchemy its address and the options of the kind of database it names."""
     url = make_url(app.config["DATABASE_URL"])
     app.config["SQLALCHEMY_DATABASE_URI"] = url
-    # What a host asks for comes first, but it need not repeat what this library cannot do without.
+    # What a host asks for comes first, but for what this library cannot do without.
     ours, given = engine_options(url), app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
     connect = {**ours["connect_args"], **given.get("connect_args", {})}
-    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {**ours, **given, "connect_args": connect}
+    kept = {name: ours[name] for name in ("hide_parameters", "isolation_level") if name in ours}
+    sizes = {name for name in ours if name.startswith("pool_") and "poolclass" in given}
+    ours = {name: option for name, option in ours.items() if name not in sizes}
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {**ours, **given, **kept, "connect_args": connect}
     if url.get_backend_name() == "sqlite":
         Path(app.instance_path).mkdir(parents=True, exist_ok=True)
 
@@ -118,9 +123,17 @@ class _SQLiteConnection(sqlite3.Connection):
 
 
 def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] | None:
-    """Run one SELECT on a connection of its own and give its first row; nothing stays open."""
-    with db.engine.connect() as connection:
-        return connection.execute(statement, parameters).first()
+    """Run one SELECT on a connection of its own and give its first row; nothing stays open.
+
+    Raises `ServiceUnavailableError`: it serves views of a host too, whose error pages know no better.
+    """
+    try:
+        with db.engine.connect() as connection:
+            return connection.execute(statement, parameters).first()
+    except (DBAPIError, PoolTimeoutError) as error:
+        if is_away(error):
+            raise ServiceUnavailableError from error
+        raise
 
 
 def reading() -> Session:
@@ -139,24 +152,44 @@ def change(statement: UpdateBase) -> int:
 
 
 def after_commit(call: Callable[[], object]) -> None:
-    """Have `call` made once the change under way is committed; a rollback forgets it."""
-    db.session.info.setdefault(_AFTER_COMMIT, []).append(call)
+    """Have `call` made once the change under way is committed, by us or by the host; a rollback forgets it.
+
+    What it raises is logged only.
+    """
+    if not db.session().in_transaction():
+        # Without one there would be nothing that a rollback undoes, and so no word of it.
+        db.session.begin()
+    db.session.info.setdefault(_WAITING, []).append(call)
 
 
 def commit() -> None:
-    """Commit the session, then make the calls that waited for it; what one of them raises is logged only."""
+    """Commit the session. For entry points: views, commands, workers."""
     db.session.commit()
-    for call in db.session.info.pop(_AFTER_COMMIT, []):
+
+
+def rollback() -> None:
+    """Undo the session's changes."""
+    db.session.rollback()
+
+
+@event.listens_for(db.session, "after_commit")
+def _release_calls(session: Session) -> None:
+    session.info.setdefault(_DUE, []).extend(session.info.pop(_WAITING, []))
+
+
+@event.listens_for(db.session, "after_rollback")
+def _forget_calls(session: Session) -> None:
+    session.info.pop(_WAITING, None)
+
+
+@event.listens_for(db.session, "after_transaction_end")
+def _make_calls(session: Session, transaction: SessionTransaction) -> None:
+    """Make the calls once the session can be used again: a listener may want to write."""
+    for call in session.info.pop(_DUE, ()) if transaction.parent is None else ():
         try:
             call()
         except Exception:
             log.exception("after_commit_failed")
-
-
-def rollback() -> None:
-    """Undo the session's changes and forget the calls that waited for its commit."""
-    db.session.info.pop(_AFTER_COMMIT, None)
-    db.session.rollback()
 
 
 def start_over() -> None:
@@ -195,7 +228,7 @@ def is_away(error: Exception) -> bool:
     code = _code(error)
     if code is None:
         return error.connection_invalidated or isinstance(error, OperationalError)
-    return code in _AWAY_CODES or code in _TRANSIENT_CODES or code >= _FIRST_CLIENT_CODE
+    return code in _AWAY_CODES or code in _TRANSIENT_CODES or code in _CLIENT_CODES
 
 
 def _code(error: DBAPIError) -> int | None:

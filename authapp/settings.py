@@ -20,6 +20,14 @@ class Setting:
     meaning: str
 
 
+# What later versions will have, and the values that ask for nothing: nobody should believe that the others work.
+NOT_BUILT = {
+    "AUTH_COOKIES": ("false", "0", "no", "off"),
+    "AUTH_GENERIC_RESPONSES": ("false", "0", "no", "off"),
+    "JWT_ALGORITHM": ("hs256",),
+}
+
+
 def _whole(least: int, most: int | None = None) -> fields.Integer:
     return fields.Integer(validate=validate.Range(min=least, max=most))
 

@@ -47,7 +47,7 @@ def create_user(
     role: str = "user",
     is_verified: bool = False,
 ) -> User:
-    """Make an account; the caller commits.
+    """Make an account; the caller commits, or rolls back after a refusal.
 
     Raises `ValidationError` (address, password or name), `UserAlreadyExistsError` and `ServerBusyError`.
     """
@@ -121,13 +121,14 @@ def confirm_email(token: str) -> User:
     user = db.session.get(User, redeemed.user_id)
     if user is None or user.email != redeemed.email or (redeemed.again and not user.is_verified):
         raise LinkInvalidError
-    if not user.is_verified:
-        verify(user)
+    verify(user)
     return user
 
 
 def verify(user: User) -> None:
-    """Mark the user's address as verified."""
+    """Mark the user's address as verified; once is enough."""
+    if user.is_verified:
+        return
     user.is_verified = True
     signals.announce(signals.user_verified, user_id=user.id, email=user.email)
 

@@ -339,7 +339,7 @@ def test_missing_address_and_a_password_as_argument_are_misuse(app: Flask, comma
         assert result.stderr.startswith("Usage: ")
 
 
-@pytest.mark.parametrize("command", [*NEEDS_ADDRESS, "create-user", "list-users", "purge", "deliver-mail"])
+@pytest.mark.parametrize("command", [*NEEDS_ADDRESS, "create-user", "list-users", "purge"])
 def test_database_that_is_away_is_told_in_one_line(make_app: MakeApp, command: str):
     app = make_app(DATABASE_URL=AWAY)
     args = [ALICE] if command in (*NEEDS_ADDRESS, "create-user") else []

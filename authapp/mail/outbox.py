@@ -18,7 +18,7 @@ _URL = re.compile(r"https?://[^\s<>\"]+")
 
 
 def queue(template: str, *, to: str, subject: str, **content: object) -> None:
-    """Write a mail from `mail/<template>.txt` and `.html`; it goes out once the change under way is committed.
+    """Write a mail from `authapp/mail/<template>.txt` and `.html`; it goes out once the change under way is committed.
 
     With `MAIL_DELIVERY=inline` it is sent here and now. Raises `EmailNotSentError`, inline only.
     """
@@ -27,8 +27,8 @@ def queue(template: str, *, to: str, subject: str, **content: object) -> None:
         id=columns.new_id(),
         to=to,
         subject=subject,
-        text=render_template(f"mail/{template}.txt", **content),
-        html=render_template(f"mail/{template}.html", **content),
+        text=render_template(f"authapp/mail/{template}.txt", **content),
+        html=render_template(f"authapp/mail/{template}.html", **content),
     )
     if stays_here():
         _show(message)

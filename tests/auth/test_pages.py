@@ -4,6 +4,7 @@ import html
 import re
 from urllib.parse import quote
 
+import pymysql
 import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
@@ -156,3 +157,11 @@ def test_page_says_that_the_database_is_away(app: Flask, api: Api):
     assert answer.headers["Retry-After"]
     assert "not available right now" in answer.text
     assert not user_of(app).is_verified
+
+
+def test_page_that_lost_a_lock_is_run_once_more(app: Flask, api: Api):
+    data(api.register(), 201)
+    button = api.get(f"/verify-email?token={mailed_token(app)}")
+    with failing(app, "UPDATE auth_link", pymysql.err.OperationalError(1213, "deadlock")):
+        assert_is_page(press_the_button(app, button), 200)
+    assert user_of(app).is_verified

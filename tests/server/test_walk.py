@@ -44,6 +44,10 @@ def test_a_user_registers_verifies_logs_in_refreshes_and_logs_out(start_node: St
         for token in (first["refresh_token"], second["refresh_token"]):
             assert _code(http.post("/refresh", json={"refresh_token": token})) == (401, "TOKEN_REVOKED")
     assert received.received.empty()
+    (log,) = tmp_path.glob("gunicorn-*.log")
+    assert "GET /api/auth/verify-email" in log.read_text()
+    for secret in (link[1], first["refresh_token"], second["access_token"], PASSWORD, ALICE):
+        assert secret not in log.read_text()
 
 
 def test_a_revoked_session_is_refused_by_every_worker_at_the_next_request(start_node: StartNode):
