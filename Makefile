@@ -8,11 +8,7 @@ PIP_INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
 
 run: .venv/run.done .env
 	@$(BIN)/flask --app wsgi db upgrade
-	@echo "authapp listens on http://127.0.0.1:8000; Ctrl+C stops it."
-	@echo "  open  http://127.0.0.1:8000/dev/mailbox  the mails it would have sent"
-	@echo "  open  http://127.0.0.1:8000/readyz       whether it can serve"
-	@echo "  try   the walk in README.md, in a second terminal"
-	@exec $(BIN)/gunicorn wsgi:app
+	@AUTHAPP_GREETING=1 exec $(BIN)/gunicorn wsgi:app
 
 test: .venv/dev.done
 	$(BIN)/ruff format --check .
@@ -49,6 +45,7 @@ clean:
 	$(PYTHON) -m venv .venv
 
 .venv/run.done: requirements.txt | .venv/bin/python
+	@echo "Installing the pinned packages into .venv; this takes half a minute."
 	$(BIN)/python $(PIP_INSTALL) -r requirements.txt
 	@touch $@
 

@@ -3,9 +3,20 @@
 import os
 import sys
 import traceback
+from pathlib import Path
 
-bind = os.environ.get("BIND", "127.0.0.1:8000")
-workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
+from dotenv import dotenv_values
+from gunicorn.glogging import Logger
+
+_file = dotenv_values(Path(__file__).with_name(".env"))
+
+
+def _setting(name, default):
+    return os.environ.get(name) or _file.get(name) or default
+
+
+bind = _setting("BIND", "127.0.0.1:8000")
+workers = int(_setting("WEB_CONCURRENCY", "2"))
 # More threads than requests can ever wait for a password hash (AUTH_HASH_QUEUE), so that those never take them all.
 worker_class = "gthread"
 threads = 32
@@ -13,9 +24,27 @@ timeout = 30
 graceful_timeout = 30
 keepalive = 5
 control_socket_disable = True
+# gunicorn would take SCRIPT_NAME and PATH_INFO from a request's headers, and with them the path that a proxy checked.
+forwarder_headers = ""
 # The path alone: a query may hold the token of a mailed link.
 accesslog = "-"
 access_log_format = '%(t)s %({x-request-id}o)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
+
+
+class AccessLogger(Logger):
+    """gunicorn's logger; that one writes the decoded path as it is, line breaks and terminal codes included."""
+
+    def atoms(self, resp, req, environ, request_time):
+        """Give what a line is made of, what came from the client escaped."""
+        found = super().atoms(resp, req, environ, request_time)
+        return {name: _printable(value) if isinstance(value, str) else value for name, value in found.items()}
+
+
+def _printable(text):
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+logger_class = AccessLogger
 
 
 def _try_settings():
@@ -41,6 +70,16 @@ def on_starting(server):
     _, status = os.waitpid(trial, 0)
     if status:
         sys.exit(os.waitstatus_to_exitcode(status))
+
+
+def when_ready(server):
+    """Greet whoever typed `make run`, once it is true."""
+    if os.environ.get("AUTHAPP_GREETING"):
+        here = f"http://{bind}"
+        print(f"authapp listens on {here}; Ctrl+C stops it.")
+        print(f"  open  {here}/dev/mailbox  the mails it would have sent")
+        print(f"  open  {here}/readyz       whether it can serve")
+        print("  try   the walk in README.md, in a second terminal", flush=True)
 
 
 def post_worker_init(worker):

@@ -54,6 +54,7 @@ def create_app(settings: Mapping[str, object] | None = None, *, environ: Mapping
         number = app.config["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number)  # type: ignore[method-assign]  # As Flask says to.
     _mount(app, owns_all=True)
+    extensions.migrate.init_app(app, extensions.db, directory=str(health.MIGRATIONS))
     for part in SERVICE_PARTS:
         part.init_app(app)
     return app
@@ -75,8 +76,6 @@ def _mount(app: Flask, *, owns_all: bool) -> None:
         if key in app.extensions:
             raise config.ConfigError(f"This application has bound {name} itself: {mend}")
         extension.init_app(app)
-    if "migrate" not in app.extensions:
-        extensions.migrate.init_app(app, extensions.db, directory=str(health.MIGRATIONS))
     gate = Gate(concurrency=app.config["AUTH_HASH_CONCURRENCY"], queue=app.config["AUTH_HASH_QUEUE"])
     app.extensions["authapp"] = State(api.make(app, version=__version__), gate)
     api.init_app(app, owns_all=owns_all)

@@ -96,13 +96,18 @@ def parse_form(raw: bytes) -> dict[str, str]:
 
 
 def read(req: Request) -> bytes:
-    """Read the whole body. Raises `PayloadTooLargeError`."""
+    """Read the whole body. Raises `PayloadTooLargeError`, and `BadRequestError` for one that is broken off."""
     try:
         raw = req.get_data(cache=True)
+        # A body of untold length (chunked) is cut off at the limit by Werkzeug, without a word.
+        untold = req.content_length is None and len(raw) == req.max_content_length
+        more = untold and req.environ["wsgi.input"].read(1)
     except RequestEntityTooLarge:
         raise PayloadTooLargeError from None
-    # A body of untold length (chunked) is cut off at the limit by Werkzeug, without a word.
-    if req.content_length is None and len(raw) == req.max_content_length and req.environ["wsgi.input"].read(1):
+    except Exception:
+        # Whatever the server raises for it: chunks that are none, a client that is gone.
+        raise BadRequestError("The body cannot be read.", headers={"Connection": "close"}) from None
+    if more:
         raise PayloadTooLargeError
     return raw
 

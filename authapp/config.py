@@ -53,7 +53,7 @@ def load(app: Flask, given: Mapping[str, object], environ: Mapping[str, str]) ->
     for setting in SETTINGS:
         sources = (given, app.config, environ) if setting.name not in given else (given,)
         app.config[setting.name] = _value(setting, *sources)
-    _complete(app)
+    _complete(app, bind=environ.get("BIND") or "127.0.0.1:8000")
     # Flask's own key would bound the host's uploads too; `authapp.api` applies ours below the prefix. A host that
     # takes large uploads has said nothing about what a login may be.
     ours = app.config["MAX_CONTENT_LENGTH"]
@@ -76,12 +76,12 @@ def _parse(setting: Setting, raw: object) -> Any:
         raise ConfigError(f"{setting.name} is not valid: {error.messages[0]} {setting.meaning}") from None
 
 
-def _complete(app: Flask) -> None:
+def _complete(app: Flask, *, bind: str) -> None:
     """Work out what depends on more than one setting, and refuse what does not go together."""
     config, development = app.config, app.config["APP_ENV"] == "development"
     if development:
         config["SECRET_KEY"] = config["SECRET_KEY"] or _development_secret(Path(app.instance_path))
-        config["AUTH_PUBLIC_URL"] = config["AUTH_PUBLIC_URL"] or "http://127.0.0.1:8000"
+        config["AUTH_PUBLIC_URL"] = config["AUTH_PUBLIC_URL"] or f"http://{bind}"
     else:
         config["MAIL_SERVER"] = config["MAIL_SERVER"] or "localhost"
     _check_secrets(config, strict=not development)

@@ -66,11 +66,19 @@ def configure(app: Flask) -> None:
     ours, given = engine_options(url), app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
     connect = {**ours["connect_args"], **given.get("connect_args", {})}
     kept = {name: ours[name] for name in ("hide_parameters", "isolation_level") if name in ours}
-    sizes = {name for name in ours if name.startswith("pool_") and "poolclass" in given}
+    sizes = {name for name in ours if "poolclass" in given and name.startswith(("pool_", "max_overflow"))}
     ours = {name: option for name, option in ours.items() if name not in sizes}
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {**ours, **given, **kept, "connect_args": connect}
     if url.get_backend_name() == "sqlite":
-        Path(app.instance_path).mkdir(parents=True, exist_ok=True)
+        Path(app.instance_path).mkdir(mode=0o700, parents=True, exist_ok=True)
+        _keep_to_ourselves(app, url)
+
+
+def _keep_to_ourselves(app: Flask, url: URL) -> None:
+    """Make the file, if there is none, so that only this user can read the hashes and links in it."""
+    file = Path(app.instance_path, url.database or "")
+    if not is_in_memory(url) and file.parent.is_dir() and not str(url.database).startswith("file:"):
+        file.touch(mode=0o600, exist_ok=True)
 
 
 def engine_options(url: URL) -> dict[str, Any]:

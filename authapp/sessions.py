@@ -19,6 +19,8 @@ from authapp.tokens import Claims
 
 log = logging.getLogger(__name__)
 
+_MOST_LISTED = 100
+
 
 @dataclass(frozen=True)
 class Client:
@@ -90,13 +92,16 @@ def rotate(claims: Claims, client: Client) -> tuple[User, Session]:
         signals.announce(signals.token_reused, user_id=user.id, sid=session.id)
         log.warning("token_reused", extra={"sid": session.id})
         raise TokenReusedError
+    if (client.ip, client.user_agent) != (session.ip, session.user_agent):
+        # A lost answer comes back from where it was asked for; from elsewhere it may be a copy.
+        log.warning("refresh_repeated_elsewhere", extra={"sid": session.id, "ip": client.ip})
     return user, session
 
 
 def list_alive(user_id: uuid.UUID) -> Sequence[Session]:
-    """List the user's sessions that can still be used, newest first."""
+    """List the user's sessions that can still be used, newest first, and no more than anybody would read."""
     mine = select(Session).join(User).where(User.id == user_id, is_alive(), Session.expires_at > clock.now())
-    return db.session.scalars(mine.order_by(Session.id.desc())).all()
+    return db.session.scalars(mine.order_by(Session.id.desc()).limit(_MOST_LISTED)).all()
 
 
 def end(sid: uuid.UUID, user_id: uuid.UUID, *, reason: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 from flask import current_app
 
 from authapp import sessions, tokens
+from authapp.errors import TokenInvalidError, UnauthorizedError
 from authapp.models import User
 from authapp.sessions import Client
 from authapp.tokens import Claims, TokenPair
@@ -34,8 +35,23 @@ def refresh(claims: Claims, client: Client) -> TokenPair:
     return tokens.pair(user, session)
 
 
-def sign_out(presented: list[Claims]) -> None:
-    """End the sessions that these tokens belong to; one that is over already stays so."""
-    for claims in presented:
-        if sessions.end(claims.sid, claims.user_id, reason="logged_out"):
-            tokens.revoke(claims)
+def sign_out(*, refresh_token: str | None, access_token: str | None) -> None:
+    """End the sessions of these tokens, of which one good one is enough; a session that is over already stays so.
+
+    Raises `UnauthorizedError` without a token, and what is wrong with it where none is good.
+    """
+    refused: UnauthorizedError | None = UnauthorizedError()
+    for type, token in ((tokens.ACCESS, access_token), (tokens.REFRESH, refresh_token)):
+        if token:
+            try:
+                _end(tokens.read(token, type=type, expired=True))
+                refused = None
+            except TokenInvalidError as error:
+                refused = refused and error
+    if refused:
+        raise refused
+
+
+def _end(claims: Claims) -> None:
+    if sessions.end(claims.sid, claims.user_id, reason="logged_out"):
+        tokens.revoke(claims)

@@ -1,6 +1,7 @@
 """A person's way through the running service, mail included; on each database."""
 
 import re
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +12,9 @@ from tests.server.conftest import Mailbox, StartNode
 pytestmark = pytest.mark.server
 
 
-def test_a_user_registers_verifies_logs_in_refreshes_and_logs_out(start_node: StartNode, mailbox: tuple[Mailbox, int]):
+def test_a_user_registers_verifies_logs_in_refreshes_and_logs_out(
+    start_node: StartNode, mailbox: tuple[Mailbox, int], tmp_path: Path
+):
     received, port = mailbox
     address = start_node(
         workers=3, MAIL_SERVER="127.0.0.1", MAIL_PORT=port, MAIL_DEFAULT_SENDER="Example <no-reply@example.org>"
