@@ -15,7 +15,7 @@ test: .venv/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --cov
+	$(BIN)/pytest -n auto --cov --durations=20
 
 # The same tests on the other Pythons, each in an environment of its own.
 test-pythons: $(PYTHONS:%=test-%)

@@ -14,6 +14,8 @@ from authapp.errors import BadRequestError
 from authapp.extensions import db
 from tests.factories import ALICE, PASSWORD, Api, data, make_user, refusal
 
+pytestmark = pytest.mark.any_database
+
 FORM = "application/x-www-form-urlencoded"
 BAD = (400, "BAD_REQUEST")
 NOT_VALID = (422, "VALIDATION_ERROR")

@@ -12,6 +12,8 @@ from authapp import logs
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, data, mailed_token, make_user, refusal
 
+pytestmark = pytest.mark.any_database
+
 EVENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 (DEBUG|INFO|WARNING|ERROR) ([A-Za-z0-9._-]+) (.+)")
 FORGED = "2031-03-01T12:00:00.000+00:00 INFO - user_deleted"
 # Whatever some reader of a log takes for the end of a line, and what steers a terminal or turns its text around.

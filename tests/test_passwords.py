@@ -16,6 +16,8 @@ from authapp.testing import FAST_PASSWORD_HASH
 from tests.conftest import MakeApp
 from tests.factories import ALICE, PASSWORD, Api, data, refusal
 
+pytestmark = pytest.mark.any_database
+
 TOO_SHORT, TOO_LONG = "Use at least 8 characters.", "Use at most 128 characters."
 TOO_EASY = "This password is too easy to guess."
 
@@ -191,3 +193,16 @@ def test_gate_frees_the_place_of_whoever_fails():
             raise ZeroDivisionError
     with gate.place():
         pass
+
+
+@pytest.mark.parametrize("stand_ins", ["4@8({[<369|!10$57+%2", "2%+75$01!|963<[{(8@4"])
+def test_characters_that_stand_for_letters_are_rated_by_their_first_kinds(app: Flask, stand_ins: str):
+    with app.app_context():
+        rated = passwords._ratable(stand_ins * 4)
+    assert set(rated) == {*stand_ins[: passwords._MOST_STAND_INS], "~"}
+    assert len(rated) == 72
+
+
+def test_digits_are_rated_as_they_are(api: Api):
+    assert passwords._ratable("0123456789") == "0123456789"
+    assert refusal(api.register(password="0123456789")) == (422, "VALIDATION_ERROR")

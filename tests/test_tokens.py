@@ -20,6 +20,8 @@ from authapp.tokens import create_access_token
 from tests.conftest import MakeApp
 from tests.factories import ALICE, PASSWORD, Api, claims, data, mailed_token, make_user, refusal
 
+pytestmark = pytest.mark.any_database
+
 LATER_SECRET = "a later secret for tests, as long as a secret has to be"
 INVALID = (401, "TOKEN_INVALID")
 

@@ -158,3 +158,14 @@ def test_logout_is_announced_once_with_its_reason(app: Flask, api: Api):
     assert facts == [(app, {"user_id": UUID(said["sub"]), "sid": UUID(said["sid"]), "reason": "logged_out"})]
     with app.app_context():
         assert db.session.get_one(Session, UUID(said["sid"])).ended_because == "logged_out"
+
+
+def test_one_good_token_is_enough(app: Flask, api: Api):
+    make_user(app)
+    pair = api.log_in()
+    data(api.post("/logout", {"refresh_token": "junk"}, token=pair["access_token"]))
+    assert refusal(api.get("/me", token=pair["access_token"])) == (401, "TOKEN_REVOKED")
+    pair = api.log_in()
+    data(api.post("/logout", {"refresh_token": pair["refresh_token"]}, token="junk"))
+    assert refusal(api.get("/me", token=pair["access_token"])) == (401, "TOKEN_REVOKED")
+    assert refusal(api.post("/logout", {"refresh_token": "junk"}, token="junk")) == (401, "TOKEN_INVALID")
