@@ -15,13 +15,13 @@ test: .venv/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --cov --durations=20
+	$(BIN)/pytest -n auto --dist worksteal --cov
 
 # The same tests on the other Pythons, each in an environment of its own.
 test-pythons: $(PYTHONS:%=test-%)
 
 test-python%: .venv-python%/dev.done
-	.venv-python$*/bin/pytest -q -n auto
+	.venv-python$*/bin/pytest -q -n auto --dist worksteal
 
 # Everything: also a fresh clone's first run, as a newcomer would do it.
 test-long: test test-pythons

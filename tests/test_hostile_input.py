@@ -41,7 +41,7 @@ POSTS = [
 ]
 FIELDS = ["email", "password", "name", "photo", "password_confirm", "passwordConfirm", "token", "refresh_token", "role"]
 
-hostile = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+hostile = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 paths = st.sampled_from(POSTS)
 odd_texts = st.sampled_from(
@@ -242,7 +242,7 @@ def told(app: Flask, path: str, **request: Any) -> tuple[object, ...]:
     return status, code, json.dumps(error.get("details"), sort_keys=True)
 
 
-@settings(hostile, max_examples=150)
+@settings(hostile, max_examples=80)
 @given(path=paths, body=bodies)
 def test_same_request_gets_the_same_answer_on_each_database(both: list[Flask], path: str, body: dict[str, Any]):
     raw = json.dumps(body).encode()
@@ -250,7 +250,7 @@ def test_same_request_gets_the_same_answer_on_each_database(both: list[Flask], p
     assert on_sqlite == on_mariadb
 
 
-@settings(hostile, max_examples=60)
+@settings(hostile, max_examples=30)
 @given(names=st.lists(st.text("aAáÁeE\u0301sSß\u017fkK\u212a ._+%", min_size=1, max_size=3), min_size=2, max_size=2))
 def test_same_two_people_are_one_or_two_on_each_database(both: list[Flask], names: list[str]):
     """Addresses that differ in case, accents or padding, registered one after the other."""
@@ -263,7 +263,7 @@ def test_same_two_people_are_one_or_two_on_each_database(both: list[Flask], name
     assert found[0] == found[1]
 
 
-@settings(hostile, max_examples=60)
+@settings(hostile, max_examples=30)
 @given(name=st.text(st.characters(codec="utf-8"), max_size=120))
 def test_same_name_comes_back_from_each_database(both: list[Flask], name: str):
     found = []

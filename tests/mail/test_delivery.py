@@ -220,6 +220,7 @@ def test_server_that_is_down_costs_no_attempt(mailing_app: MailingApp, mail_serv
     assert recipients(mail_server.taken) == [ALICE]
 
 
+@pytest.mark.any_database
 def test_silent_server_is_left_after_the_time_limit(mailing_app: MailingApp, silent_port: int):
     app = mailing_app(MAIL_PORT=silent_port, MAIL_TIMEOUT=1)
     queue(app, ALICE)
@@ -317,6 +318,7 @@ def test_development_keeps_what_it_sent(mailing_app: MailingApp):
     assert "token=" in mails(app)[0].text
 
 
+@pytest.mark.any_database
 @pytest.mark.parametrize("setting", ["MAIL_USE_TLS", "MAIL_USE_SSL"])
 def test_only_a_certificate_that_is_trusted_gets_the_mail(
     mailing_app: MailingApp, mail_server: MailServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
@@ -421,6 +423,7 @@ def in_a_process_of_its_own(app: Flask, root: Path, script: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.any_database
 def test_one_thread_delivers_what_was_left_behind_and_what_registering_queues(
     mailing_app: MailingApp, mail_server: MailServer, root: Path
 ):
@@ -439,6 +442,7 @@ assert threads() == ["authapp-mail"]
     assert sorted(recipients(mail_server.taken)) == [ALICE, BOB, CAROL]
 
 
+@pytest.mark.any_database
 def test_thread_survives_an_error(mailing_app: MailingApp, mail_server: MailServer, root: Path):
     script = """
 with just_before(app, "SELECT auth_outbox_message", fail):
@@ -452,6 +456,7 @@ assert threads() == ["authapp-mail"]
     assert sorted(recipients(mail_server.taken)) == [ALICE, BOB]
 
 
+@pytest.mark.any_database
 def test_fork_has_a_thread_of_its_own(mailing_app: MailingApp, mail_server: MailServer, root: Path):
     """A server that loads the application before it forks has the thread in the parent only."""
     script = """

@@ -179,6 +179,7 @@ def test_inline_mail_that_finds_no_server_saves_nothing(mailing_app: MailingApp)
     assert_not_sent(mailing_app(MAIL_DELIVERY="inline", MAIL_PORT=free_port()))
 
 
+@pytest.mark.any_database
 def test_inline_mail_to_a_silent_server_saves_nothing(mailing_app: MailingApp, silent_port: int):
     assert_not_sent(mailing_app(MAIL_DELIVERY="inline", MAIL_PORT=silent_port, MAIL_TIMEOUT=1))
 

@@ -76,14 +76,14 @@ def test_server_that_sends_a_line_now_and_then_is_left_after_the_time_limit(
         began = time.monotonic()
         with pytest.raises(smtp.FAILURES):
             send()
-    assert LIMIT_SECONDS * 0.9 < time.monotonic() - began < LIMIT_SECONDS * 2
+    assert LIMIT_SECONDS * 0.9 < time.monotonic() - began < LIMIT_SECONDS * 10
 
 
 def test_server_that_will_not_say_goodbye_has_taken_the_mail(slow_app: Callable[[bytes], Flask]):
     with slow_app(b"QUIT").app_context():
         began = time.monotonic()
         send()
-    assert time.monotonic() - began < LIMIT_SECONDS * 2
+    assert time.monotonic() - began < LIMIT_SECONDS * 10
 
 
 def test_no_clock_is_left_running(slow_app: Callable[[bytes], Flask]):

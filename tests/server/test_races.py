@@ -10,6 +10,7 @@ from functools import partial
 import httpx
 import pytest
 
+from authapp.testing import FAST_PASSWORD_HASH
 from tests.factories import ALICE, PASSWORD
 from tests.server.conftest import StartNode
 
@@ -68,7 +69,7 @@ def test_clients_that_refresh_one_token_at_once_all_get_the_one_successor(start_
 
 
 def test_clients_that_register_one_address_at_once_make_one_account(start_node: StartNode):
-    address = start_node(workers=4)
+    address = start_node(workers=4, AUTH_PASSWORD_HASH=FAST_PASSWORD_HASH)
     with crowd(address) as at_once:
         account = {"email": ALICE, "password": PASSWORD}
         answers = at_once(partial(httpx.Client.post, url="/register", json=account))

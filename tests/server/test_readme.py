@@ -10,7 +10,7 @@ import pytest
 
 from tests.server.conftest import StartNode
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.any_database]
 
 END_OF_BLOCK = "--- end of block ---"
 # What differs from run to run: ids, times, the client's version.
