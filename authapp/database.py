@@ -3,6 +3,7 @@
 Rules change objects and never commit. An entry point (view, command, worker) calls `commit` on its last line.
 """
 
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -42,18 +43,10 @@ _AWAY_CODES = frozenset({
     1290, 1317, 1836, 1927, 1969, 3024, 4031,
 })  # fmt: skip
 _CLIENT_CODES = range(2000, 3000)
-_SQLITE_AWAY_CODES = frozenset(
-    (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_INTERRUPT,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_PROTOCOL,
-    )
-)
+_SQLITE_AWAY_CODES = frozenset({
+    sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
+})  # fmt: skip
 _WAITING = "authapp.waiting_for_commit"
 _DUE = "authapp.due"
 
@@ -128,6 +121,11 @@ class _SQLiteConnection(sqlite3.Connection):
         self.execute("PRAGMA foreign_keys = ON")
         self.execute("PRAGMA journal_mode = WAL")
         self.execute("PRAGMA synchronous = NORMAL")
+
+    def __del__(self) -> None:
+        """Close what nobody closed: an application that is dropped has no moment of its own to do it in."""
+        with contextlib.suppress(sqlite3.Error):
+            self.close()
 
 
 def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] | None:
