@@ -62,8 +62,11 @@ def _try_settings():
 def on_starting(server):
     """Try the settings before there is a socket or a worker: else every worker would fail at them, one by one.
 
-    In a process of its own, because what the arbiter had imported no SIGHUP could reload.
+    In a process of its own, because what the arbiter had imported no SIGHUP could reload. `make run` has just tried
+    them by migrating, and need not wait twice.
     """
+    if os.environ.get("AUTHAPP_GREETING"):
+        return
     trial = os.fork()
     if trial == 0:
         os._exit(_try_settings())
