@@ -1,6 +1,5 @@
 """Accounts: make, authenticate, verify, change, disable, delete."""
 
-import logging
 import uuid
 from datetime import timedelta
 
@@ -22,8 +21,6 @@ from authapp.errors import (
 from authapp.extensions import db
 from authapp.mail import outbox
 from authapp.models import NAME_LENGTH, URL_LENGTH, User
-
-log = logging.getLogger(__name__)
 
 
 def normalize_email(address: str) -> str:

@@ -21,11 +21,18 @@ MakeApp = Callable[..., Flask]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the second database where a test says that no database decides."""
-    twice = [item for item in items if item.get_closest_marker("any_database") and "mariadb" in item.name]
-    if twice:
-        config.hook.pytest_deselected(items=twice)
-        items[:] = [item for item in items if item not in set(twice)]
+    """Leave out the second database where a test says that none decides, and the other where it is about one."""
+    left_out = {item for item in items if _is_left_out(item)}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    only = item.get_closest_marker("only_on")
+    if only:
+        return only.args[0] not in item.name.partition("[")[2]
+    return item.get_closest_marker("any_database") is not None and "mariadb" in item.name
 
 
 def _connect(url: URL) -> pymysql.Connection:
