@@ -154,7 +154,13 @@ def answer_error(error: Exception) -> Response:
     return response
 
 
-_TOKEN_ERRORS = (errors.TokenInvalidError, errors.TokenExpiredError, errors.TokenRevokedError, errors.TokenReusedError)
+_TOKEN_ERRORS = (
+    errors.TokenInvalidError,
+    errors.TokenExpiredError,
+    errors.TokenRevokedError,
+    errors.TokenReusedError,
+    errors.FreshLoginRequiredError,
+)
 
 _BY_STATUS: dict[int, type[AuthError]] = {
     HTTPStatus.NOT_FOUND: errors.NotFoundError,

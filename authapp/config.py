@@ -17,7 +17,7 @@ from marshmallow import ValidationError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from authapp.settings import BODY_LIMIT_BYTES, MIN_SECRET_BYTES, NOT_BUILT, SETTINGS, Setting
+from authapp.settings import ALIASES, BODY_LIMIT_BYTES, MIN_SECRET_BYTES, SETTINGS, Setting
 
 _MIN_DISTINCT_CHARACTERS = 8
 
@@ -44,10 +44,7 @@ def load(app: Flask, given: Mapping[str, object], environ: Mapping[str, str]) ->
 
     Raises `ConfigError` for the first value that cannot work. An empty value counts as not set.
     """
-    for name, harmless in NOT_BUILT.items():
-        asked = given.get(name) or app.config.get(name) or environ.get(name)
-        if asked and str(asked).lower() not in harmless:
-            raise ConfigError(f"{name}={asked} is not supported by this version: remove it.")
+    given, environ = _without_aliases(given), _without_aliases(environ)
     known, body_limit = {setting.name for setting in SETTINGS}, app.config["MAX_CONTENT_LENGTH"]
     app.config.from_mapping({name: value for name, value in given.items() if name not in known})
     for setting in SETTINGS:
@@ -59,6 +56,11 @@ def load(app: Flask, given: Mapping[str, object], environ: Mapping[str, str]) ->
     ours = app.config["MAX_CONTENT_LENGTH"]
     app.config["AUTH_MAX_CONTENT_LENGTH"] = ours if body_limit is None else min(ours, BODY_LIMIT_BYTES)
     app.config["MAX_CONTENT_LENGTH"] = body_limit
+
+
+def _without_aliases(source: Mapping[str, Any]) -> Mapping[str, Any]:
+    meant = {name: source[alias] for name, alias in ALIASES.items() if alias in source}
+    return {name: value for name, value in {**meant, **source}.items() if name not in ALIASES.values()}
 
 
 def _value(setting: Setting, *sources: Mapping[str, object]) -> Any:
@@ -113,16 +115,21 @@ def _check_links(config: Mapping[str, Any]) -> None:
         raise ConfigError(
             "AUTH_PUBLIC_URL is not set: give the address people use, for example https://auth.example.com"
         )
-    if config["AUTH_VERIFY_URL"] and "{token}" not in config["AUTH_VERIFY_URL"]:
-        raise ConfigError(
-            "AUTH_VERIFY_URL has no {token} in it: give for example https://app.example.com/verify?t={token}"
-        )
+    for name in ("AUTH_VERIFY_URL", "AUTH_RESET_URL", "AUTH_CHANGE_EMAIL_URL"):
+        if config[name] and "{token}" not in config[name]:
+            raise ConfigError(
+                f"{name} has no {{token}} in it: give for example https://app.example.com/page?t={{token}}"
+            )
 
 
 def _check_pairs(config: Mapping[str, Any]) -> None:
     if config["AUTH_PASSWORD_MIN_LENGTH"] > config["AUTH_PASSWORD_MAX_LENGTH"]:
         raise ConfigError(
             "AUTH_PASSWORD_MIN_LENGTH is above AUTH_PASSWORD_MAX_LENGTH: lower the one or raise the other."
+        )
+    if config["AUTH_GENERIC_RESPONSES"] and not config["AUTH_REQUIRE_VERIFIED_EMAIL"]:
+        raise ConfigError(
+            "AUTH_GENERIC_RESPONSES needs AUTH_REQUIRE_VERIFIED_EMAIL: tokens at registration tell who is new."
         )
     if config["MAIL_USE_TLS"] and config["MAIL_USE_SSL"]:
         raise ConfigError("MAIL_USE_TLS and MAIL_USE_SSL are both on: keep the one that your mail server speaks.")

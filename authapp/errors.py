@@ -127,12 +127,26 @@ class TokenReusedError(UnauthorizedError):
     keep_changes = True
 
 
+class FreshLoginRequiredError(UnauthorizedError):
+    """The access token is good, but the password was given too long ago for what is asked."""
+
+    code = "FRESH_LOGIN_REQUIRED"
+    message = "Please log in again to do this."
+
+
 class ForbiddenError(AuthError):
     """The caller is known and not allowed."""
 
     status = 403
     code = "FORBIDDEN"
     message = "You are not allowed to do this."
+
+
+class CSRFFailedError(ForbiddenError):
+    """A request that its cookies alone would let in, without the CSRF token that goes with them."""
+
+    code = "CSRF_FAILED"
+    message = "The X-CSRF-TOKEN header is missing or wrong."
 
 
 class EmailNotVerifiedError(ForbiddenError):

@@ -12,7 +12,7 @@ from flask import Flask
 
 from authapp import config, create_app, settings
 from authapp.config import ConfigError
-from authapp.testing import FAST_PASSWORD_HASH, TEST_SETTINGS
+from authapp.testing import FAST_PASSWORD_HASH
 
 SECRET = "Zr8-kT2_mV5xQ9bL1wN7cH4jD6fS3gA0"
 SOUND = {
@@ -59,6 +59,12 @@ def stopped_by(**settings: object) -> str:
         ("AUTH_VERIFY_URL", "https://app.example.com/verify"),
         ("AUTH_VERIFY_URL", "app.example.com/verify?t={token}"),
         ("AUTH_VERIFY_URL", "javascript:alert('{token}')"),
+        ("AUTH_RESET_URL", "https://app.example.com/reset"),
+        ("AUTH_CHANGE_EMAIL_URL", "https://app.example.com/change"),
+        ("AUTH_BRAND_NAME", "x" * 61),
+        ("AUTH_BRAND_COLOR", "red; background: url(//evil)"),
+        ("AUTH_FRESH_LOGIN_MINUTES", "-1"),
+        ("JWT_ALGORITHM", "none"),
         ("AUTH_REQUIRE_VERIFIED_EMAIL", "perhaps"),
         ("AUTH_VERIFY_LINK_HOURS", "0"),
         ("AUTH_VERIFY_LINK_HOURS", "99999999999999"),
@@ -302,12 +308,31 @@ def test_service_does_not_start_in_production_without_its_settings(root: Path, s
     assert line.startswith(f"authapp: {name} ")
 
 
-@pytest.mark.parametrize(("name", "value"), [("JWT_ALGORITHM", "RS256"), ("AUTH_COOKIES", True)])
-def test_what_is_not_built_yet_is_refused(name: str, value: object):
-    with pytest.raises(ConfigError) as caught:
-        create_app({**TEST_SETTINGS, name: value}, environ={})
-    assert caught.value.message == f"{name}={value} is not supported by this version: remove it."
+@pytest.mark.parametrize(
+    ("origins", "read"),
+    [
+        ("https://app.example.com", ["https://app.example.com"]),
+        (" http://localhost:3000 , https://a.example.com ", ["http://localhost:3000", "https://a.example.com"]),
+        (["http://[::1]:3000"], ["http://[::1]:3000"]),
+        ("", []),
+    ],
+)
+def test_origins_are_read_from_text_and_from_a_list(origins: object, read: list[str]):
+    assert start(CLIENT_ORIGIN=origins).config["CLIENT_ORIGIN"] == read
 
 
-def test_asking_for_nothing_is_no_error():
-    create_app({**TEST_SETTINGS, "JWT_ALGORITHM": "HS256", "AUTH_COOKIES": "false"}, environ={})
+@pytest.mark.parametrize(
+    "origin", ["*", "https://app.example.com/", "app.example.com", "https://*.example.com", "null"]
+)
+def test_origin_that_no_browser_sends_is_refused(origin: str):
+    assert stopped_by(CLIENT_ORIGIN=f"https://good.example.com,{origin},").startswith("CLIENT_ORIGIN ")
+
+
+def test_other_name_of_a_setting_is_read_and_ours_comes_first():
+    assert create_app(SOUND, environ={"ALGORITHM": "HS256"}).config["JWT_ALGORITHM"] == "HS256"
+    assert stopped_by(ALGORITHM="HS1").startswith("JWT_ALGORITHM ")
+    assert start(ALGORITHM="HS1", JWT_ALGORITHM="HS256").config["JWT_ALGORITHM"] == "HS256"
+
+
+def test_generic_answers_are_refused_where_tokens_at_registration_would_tell():
+    assert stopped_by(AUTH_GENERIC_RESPONSES=True, AUTH_REQUIRE_VERIFIED_EMAIL=False).startswith("AUTH_GENERIC")
