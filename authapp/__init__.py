@@ -10,7 +10,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from authapp import api, auth, cli, config, database, extensions, health, logs, mail, tokens
+from authapp import api, auth, cli, config, cookies, database, extensions, health, logs, mail, tokens
 from authapp.mail.delivery import Worker
 from authapp.passwords import Gate
 
@@ -18,7 +18,7 @@ __all__ = ["__version__", "create_app", "init_app"]
 
 __version__ = "0.1.0"
 
-PARTS = (auth, mail, cli)
+PARTS = (auth, cookies, mail, cli)
 """What both kinds of application have. A new capability is added by its name here."""
 
 SERVICE_PARTS = (health, logs)

@@ -10,6 +10,9 @@ from typing import TypeAlias
 Details: TypeAlias = Mapping[str, Sequence[str]]
 
 
+USER_GONE = "The user no longer exists."
+
+
 class AuthError(Exception):
     """A refusal with a stable code; every class below is one that a client may act on."""
 

@@ -1,4 +1,8 @@
-"""Who is calling: the decorators that protect a view, ours or the host application's."""
+"""Who is calling: the decorators that protect a view, ours or the host application's.
+
+A caller shows a token in the Authorization header or, with `AUTH_COOKIES`, in a cookie; a cookie speaks for an unsafe
+method only beside its CSRF token. Each decorator may stand on a view of either kind, synchronous or `async`.
+"""
 
 from collections.abc import Callable
 from functools import wraps
@@ -8,12 +12,16 @@ from flask import current_app, has_request_context, request
 from sqlalchemy import Row
 from werkzeug.local import LocalProxy
 
-from authapp import sessions, tokens
+from authapp import cookies, sessions, tokens
 from authapp.api import CURRENT_USER
-from authapp.errors import ForbiddenError, UnauthorizedError
+from authapp.errors import EmailNotVerifiedError, ForbiddenError, FreshLoginRequiredError, UnauthorizedError
+from authapp.tokens import Claims
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+# Beside the user: what the token said.
+_CLAIMS = "authapp.claims"
 
 
 def _current_user() -> Row[Any] | None:
@@ -30,41 +38,99 @@ It is a row that was read for this request, not a `User` object: relate to it by
 def login_required(view: Callable[P, R]) -> Callable[P, R]:
     """Let only requests with a good access token in.
 
-    Raises `UnauthorizedError`, `TokenInvalidError`, `TokenExpiredError` and `TokenRevokedError` (all 401).
+    Raises `UnauthorizedError`, `TokenInvalidError`, `TokenExpiredError`, `TokenRevokedError` (all 401), and
+    `CSRFFailedError` (403) for an unsafe method with a cookie.
     """
-
-    @wraps(view)
-    def protected(*args: P.args, **kwargs: P.kwargs) -> R:
-        authenticate()
-        return _run(view, *args, **kwargs)
-
-    return protected
+    return _guarded(view, authenticate)
 
 
 def roles_required(*roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let only users with one of these roles in; the others get `ForbiddenError` (403)."""
+    """Let only users with one of these roles in; the others get `ForbiddenError` (403).
 
-    def decorate(view: Callable[P, R]) -> Callable[P, R]:
-        @wraps(view)
-        def protected(*args: P.args, **kwargs: P.kwargs) -> R:
+    Raises what `login_required` raises too.
+    """
+
+    def check() -> None:
+        authenticate()
+        if current_user.role not in roles:
+            raise ForbiddenError
+
+    return lambda view: _guarded(view, check)
+
+
+def fresh_login_required(view: Callable[P, R]) -> Callable[P, R]:
+    """Let only users in who gave their password just now (`AUTH_FRESH_LOGIN_MINUTES`), for what cannot be undone.
+
+    The others get `FreshLoginRequiredError` (401). Raises what `login_required` raises too.
+    """
+
+    def check() -> None:
+        authenticate()
+        if not request.environ[_CLAIMS].fresh:
+            raise FreshLoginRequiredError
+
+    return _guarded(view, check)
+
+
+def verified_required(view: Callable[P, R]) -> Callable[P, R]:
+    """Let only users with a verified address in, where `AUTH_REQUIRE_VERIFIED_EMAIL` is off and others may log in.
+
+    The others get `EmailNotVerifiedError` (403). Raises what `login_required` raises too.
+    """
+
+    def check() -> None:
+        authenticate()
+        if not current_user.is_verified:
+            raise EmailNotVerifiedError
+
+    return _guarded(view, check)
+
+
+def optional_login(view: Callable[P, R]) -> Callable[P, R]:
+    """Let everybody in: `current_user` is who is logged in, and false for a request without credentials.
+
+    Credentials that are not good are refused, as by `login_required`: a client whose token has expired should hear of
+    it and refresh, not be served as a stranger.
+    """
+
+    def check() -> None:
+        if "Authorization" in request.headers or cookies.token(tokens.ACCESS):
             authenticate()
-            if current_user.role not in roles:
-                raise ForbiddenError
-            return _run(view, *args, **kwargs)
 
-        return protected
-
-    return decorate
+    return _guarded(view, check)
 
 
 def authenticate() -> None:
     """Find out who sent the request, once, and set `current_user`."""
     if CURRENT_USER in request.environ:
         return
-    token = bearer_token()
-    if token is None:
-        raise UnauthorizedError
-    request.environ[CURRENT_USER] = sessions.identify(tokens.read(token, type=tokens.ACCESS))
+    bearer = bearer_token()
+    claims = _read(tokens.ACCESS, bearer)
+    user = sessions.identify(claims)
+    if not bearer:
+        cookies.check_csrf(claims)
+    request.environ[CURRENT_USER], request.environ[_CLAIMS] = user, claims
+
+
+def refresh_claims(body_token: str | None) -> Claims:
+    """Read the refresh token of a request: from its body, else the Authorization header, else the cookie.
+
+    Raises `UnauthorizedError`, `TokenInvalidError`, `TokenExpiredError` and `CSRFFailedError`.
+    """
+    named = body_token or bearer_token()
+    claims = _read(tokens.REFRESH, named)
+    if not named:
+        cookies.check_csrf(claims)
+    return claims
+
+
+def tokens_to_end(body_token: str | None) -> dict[str, str | None]:
+    """Give the tokens whose sessions a logout ends: those that the request names itself, else its cookies'.
+
+    Raises `CSRFFailedError`.
+    """
+    named = {"refresh_token": body_token, "access_token": bearer_token()}
+    return named if any(named.values()) else cookies.tokens_to_end()
 
 
 def bearer_token() -> str | None:
@@ -73,7 +139,19 @@ def bearer_token() -> str | None:
     return token.strip() or None if scheme.lower() == "bearer" else None
 
 
-def _run(view: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Run a view that may be a coroutine function; Flask sees the decorated one only, which is none."""
-    answer: R = current_app.ensure_sync(view)(*args, **kwargs)
-    return answer
+def _read(type: str, named: str | None) -> Claims:
+    token = named or cookies.token(type)
+    if token is None:
+        raise UnauthorizedError
+    return tokens.read(token, type=type)
+
+
+def _guarded(view: Callable[P, R], check: Callable[[], None]) -> Callable[P, R]:
+    @wraps(view)
+    def protected(*args: P.args, **kwargs: P.kwargs) -> R:
+        check()
+        # The view may be a coroutine function; Flask sees the decorated one only, which is none.
+        answer: R = current_app.ensure_sync(view)(*args, **kwargs)
+        return answer
+
+    return protected

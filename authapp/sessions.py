@@ -12,7 +12,7 @@ from flask import current_app
 from sqlalchemy import ColumnElement, Row, and_, bindparam, exists, orm, select, update
 
 from authapp import clock, database, signals, tokens
-from authapp.errors import TokenExpiredError, TokenInvalidError, TokenReusedError, TokenRevokedError
+from authapp.errors import USER_GONE, TokenExpiredError, TokenInvalidError, TokenReusedError, TokenRevokedError
 from authapp.extensions import db
 from authapp.models import USER_AGENT_LENGTH, RevokedToken, Session, User
 from authapp.tokens import Claims
@@ -65,7 +65,9 @@ def identify(claims: Claims) -> Row[Any]:
     `TokenRevokedError`.
     """
     found = database.row(_IDENTITY, sid=claims.sid, access_jti=claims.jti)
-    if found is None or found.id != claims.user_id:
+    if found is None:
+        raise TokenInvalidError(USER_GONE)
+    if found.id != claims.user_id:
         raise TokenInvalidError
     if not found.is_alive or found.is_revoked:
         raise TokenRevokedError
@@ -134,7 +136,9 @@ def _ip(address: str) -> str | None:
 def _load(claims: Claims, reader: orm.Session) -> tuple[User, Session]:
     statement = select(User, Session, is_alive()).join(Session).where(Session.id == claims.sid)
     found = reader.execute(statement, execution_options={"populate_existing": True}).first()
-    if found is None or found[0].id != claims.user_id:
+    if found is None:
+        raise TokenInvalidError(USER_GONE)
+    if found[0].id != claims.user_id:
         raise TokenInvalidError
     user, session, alive = found
     if not alive:

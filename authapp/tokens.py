@@ -51,6 +51,8 @@ class TokenPair:
     refresh_token: str
     expires_in: int
     user: User
+    session: Session
+    token_type: str = "bearer"  # noqa: S105  # The kind of token (RFC 6750), not one.
 
 
 def configure(app: Flask) -> None:
@@ -75,7 +77,7 @@ def pair(user: User, session: Session) -> TokenPair:
     """
     lifetime = access_expires_at(session) - session.rotated_at
     access, refresh = create_access_token(user, session), _create_refresh_token(session)
-    return TokenPair(access, refresh, int(lifetime.total_seconds()), user)
+    return TokenPair(access, refresh, int(lifetime.total_seconds()), user, session)
 
 
 def create_access_token(user: User, session: Session) -> str:

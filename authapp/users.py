@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from authapp import database, links, passwords, sessions, signals
 from authapp.errors import (
+    USER_GONE,
     AccountDisabledError,
     EmailNotVerifiedError,
     InvalidCredentialsError,
@@ -135,7 +136,7 @@ def change_profile(user_id: uuid.UUID, **changes: str | None) -> User:
     _check_lengths(name=(changes.get("name"), NAME_LENGTH), photo=(changes.get("photo"), URL_LENGTH))
     user = db.session.get(User, user_id)
     if user is None:
-        raise TokenInvalidError
+        raise TokenInvalidError(USER_GONE)
     for field, value in changes.items():
         setattr(user, field, value)
     return user

@@ -2,11 +2,9 @@
 
 from typing import Any
 
-from authapp import database, signin, tokens, users
+from authapp import cookies, database, protect, signin, users
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import LoginSchema, MessageSchema, RefreshTokenSchema, TokensSchema
-from authapp.errors import UnauthorizedError
-from authapp.protect import bearer_token
 from authapp.tokens import TokenPair
 
 
@@ -18,6 +16,7 @@ def login(credentials: dict[str, str]) -> TokenPair:
     user = users.authenticate_user(credentials["email"], credentials["password"])
     pair = signin.sign_in(user, client())
     database.commit()
+    cookies.hand_over(pair)
     return pair
 
 
@@ -30,14 +29,12 @@ blueprint.add_url_rule("/login/json", "login_json", login, methods=["POST"])
 def refresh(body: dict[str, str]) -> TokenPair:
     """Exchange a refresh token for a new access token and a new refresh token.
 
-    The refresh token is in the body or in the Authorization header. It is good once: presented again after its
-    successor was used, or too late, it ends the session.
+    The refresh token is in the body, else in the Authorization header, else in its cookie. It is good once: presented
+    again after its successor was used, or too late, it ends the session.
     """
-    token = body.get("refresh_token") or bearer_token()
-    if token is None:
-        raise UnauthorizedError
-    pair = signin.refresh(tokens.read(token, type=tokens.REFRESH), client())
+    pair = signin.refresh(protect.refresh_claims(body.get("refresh_token")), client())
     database.commit()
+    cookies.hand_over(pair)
     return pair
 
 
@@ -47,9 +44,11 @@ def refresh(body: dict[str, str]) -> TokenPair:
 def logout(body: dict[str, str]) -> dict[str, Any]:
     """End the session: its access and refresh tokens are dead at once.
 
-    Needs the refresh token in the body, or the access token in the Authorization header, or both; one that is
-    good is enough. They may have expired. Logging out again is no error.
+    Needs the refresh token in the body, or the access token in the Authorization header, or both; without either,
+    their cookies count. One that is good is enough, and may have expired. Logging out again is no error.
     """
-    signin.sign_out(refresh_token=body.get("refresh_token"), access_token=bearer_token())
+    ending = protect.tokens_to_end(body.get("refresh_token"))
+    cookies.take_back()
+    signin.sign_out(**ending)
     database.commit()
     return {"message": "You are logged out."}

@@ -3,7 +3,7 @@
 import contextlib
 from typing import Any
 
-from authapp import database, signin, users
+from authapp import cookies, database, signin, users
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import (
     EmailSchema,
@@ -14,21 +14,23 @@ from authapp.auth.schemas import (
     VerifiedSchema,
 )
 from authapp.errors import EmailNotSentError
+from authapp.tokens import TokenPair
 
 
 @blueprint.route("/register", methods=["POST"])
 @blueprint.arguments(RegisterSchema, location="json_or_form")
 @blueprint.response(201, RegisteredSchema)
-def register(account: dict[str, Any]) -> dict[str, Any]:
+def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
     """Make an account and mail a verification link.
 
     Where no verified address is needed to log in, the answer has tokens as a login has.
     """
     user = users.create_user(**account)
     users.send_verification(user)
-    signed_in = signin.welcome(user, client())
+    pair = signin.welcome(user, client())
     database.commit()
-    return {"user": user, **signed_in}
+    cookies.hand_over(pair)
+    return pair or {"user": user}
 
 
 @blueprint.route("/verify-email", methods=["POST"])
