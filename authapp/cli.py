@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm.exc import StaleDataError
 
-from authapp import database, devices, purge, sessions, users
+from authapp import addresses, credentials, database, devices, purge, sessions, users
 from authapp.config import ConfigError
 from authapp.errors import AuthError
 from authapp.extensions import db
@@ -120,7 +120,7 @@ def set_password(email: str, password_stdin: bool) -> None:
     """Give a user a new password; it ends every session."""
     password = _password(password_stdin)
     user = _find(email)
-    users.set_password(user, password)
+    credentials.set_password(user, password)
     database.commit()
     click.echo(f"The password of {user.email} is set; every session is over.")
 
@@ -131,7 +131,7 @@ def set_password(email: str, password_stdin: bool) -> None:
 def verify(email: str) -> None:
     """Count a user's address as verified."""
     user = _find(email)
-    users.verify(user)
+    addresses.verify(user)
     database.commit()
     click.echo(f"{user.email} is verified.")
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from flask import current_app
 from itsdangerous import BadData, URLSafeTimedSerializer
-from sqlalchemy import update
+from sqlalchemy import delete, select, update
 
 from authapp import clock, database
 from authapp.errors import LinkExpiredError, LinkInvalidError
@@ -19,7 +19,20 @@ from authapp.extensions import db
 from authapp.models import Link, User
 
 VERIFY_EMAIL = "verify-email"
-_OWN_PAGE_SETTING = {VERIFY_EMAIL: "AUTH_VERIFY_URL"}
+RESET_PASSWORD = "reset-password"  # noqa: S105  # A purpose, not a password.
+CHANGE_EMAIL = "change-email"
+
+# By purpose: the operator's own page, and the hours that a link lives.
+_OWN_PAGE_SETTING = {
+    VERIFY_EMAIL: "AUTH_VERIFY_URL",
+    RESET_PASSWORD: "AUTH_RESET_URL",
+    CHANGE_EMAIL: "AUTH_CHANGE_EMAIL_URL",
+}
+_HOURS_SETTING = {
+    VERIFY_EMAIL: "AUTH_VERIFY_LINK_HOURS",
+    RESET_PASSWORD: "AUTH_RESET_LINK_HOURS",
+    CHANGE_EMAIL: "AUTH_CHANGE_EMAIL_LINK_HOURS",
+}
 
 # Longer than any link that we make; what is longer was not made by us and is not worth parsing.
 _LONGEST_TOKEN = 1024
@@ -34,15 +47,18 @@ class Redeemed:
     again: bool
 
 
-def issue(user: User, purpose: str, *, lifetime: timedelta) -> str:
-    """Make the token of a new link for this purpose; every earlier one stops working."""
-    nonce, expires_at = secrets.token_urlsafe(16), clock.now() + lifetime
+def issue(user: User, purpose: str, *, email: str | None = None) -> str:
+    """Make the token of a new link for this purpose; every earlier one stops working.
+
+    It speaks of the user's address, or of `email`, which is to become it.
+    """
+    nonce, expires_at = secrets.token_urlsafe(16), clock.now() + timedelta(hours=hours(purpose))
     fresh = {"nonce": nonce, "expires_at": expires_at, "used_at": None}
     replaced = database.change(update(Link).where(Link.user_id == user.id, Link.purpose == purpose).values(fresh))
     if not replaced:
         db.session.add(Link(user_id=user.id, purpose=purpose, nonce=nonce, expires_at=expires_at))
         db.session.flush()
-    return _serializer(purpose).dumps([user.id.hex, user.email, nonce])
+    return _serializer(purpose).dumps([user.id.hex, email or user.email, nonce])
 
 
 def url(purpose: str, token: str) -> str:
@@ -54,13 +70,32 @@ def url(purpose: str, token: str) -> str:
     return f"{config['AUTH_PUBLIC_URL'].rstrip('/')}{config['AUTH_URL_PREFIX']}/{purpose}?token={token}"
 
 
-def redeem(token: str, purpose: str, *, lifetime: timedelta) -> Redeemed:
+def hours(purpose: str) -> int:
+    """Say how many hours a link lives."""
+    found: int = current_app.config[_HOURS_SETTING[purpose]]
+    return found
+
+
+def check(token: str, purpose: str) -> uuid.UUID:
+    """Give the user of a link that could be redeemed now; nothing is changed, and no connection is held.
+
+    Raises `LinkInvalidError` (tampered with, other purpose, superseded, used, the address has changed since) and
+    `LinkExpiredError`.
+    """
+    user_id, email, nonce = _read(token, purpose)
+    unused = (Link.user_id == user_id, Link.purpose == purpose, Link.nonce == nonce, Link.used_at.is_(None))
+    if database.row(select(User.id).join(Link).where(*unused, User.email == email)) is None:
+        raise LinkInvalidError
+    return user_id
+
+
+def redeem(token: str, purpose: str) -> Redeemed:
     """Use a link up.
 
     A link that was used before is given back with `again`, for the caller to accept or refuse.
     Raises `LinkInvalidError` (tampered with, other purpose, superseded) and `LinkExpiredError`.
     """
-    user_id, email, nonce = _read(token, purpose, lifetime=lifetime)
+    user_id, email, nonce = _read(token, purpose)
     this = (Link.user_id == user_id, Link.purpose == purpose, Link.nonce == nonce)
     if database.change(update(Link).where(*this, Link.used_at.is_(None)).values(used_at=clock.now())):
         return Redeemed(user_id, email, again=False)
@@ -69,7 +104,12 @@ def redeem(token: str, purpose: str, *, lifetime: timedelta) -> Redeemed:
     return Redeemed(user_id, email, again=True)
 
 
-def _read(token: str, purpose: str, *, lifetime: timedelta) -> tuple[uuid.UUID, str, str]:
+def withdraw(user_id: uuid.UUID, *purposes: str) -> None:
+    """Make the user's links of these purposes stop working."""
+    database.change(delete(Link).where(Link.user_id == user_id, Link.purpose.in_(purposes)))
+
+
+def _read(token: str, purpose: str) -> tuple[uuid.UUID, str, str]:
     if len(token) > _LONGEST_TOKEN or not token.isascii():
         raise LinkInvalidError
     try:
@@ -79,7 +119,7 @@ def _read(token: str, purpose: str, *, lifetime: timedelta) -> tuple[uuid.UUID, 
         found = uuid.UUID(hex=user_id), str(email), str(nonce)
     except (BadData, ValueError, TypeError, AttributeError):
         raise LinkInvalidError from None
-    if clock.now() - signed_at > lifetime:
+    if clock.now() - signed_at > timedelta(hours=hours(purpose)):
         raise LinkExpiredError
     return found
 

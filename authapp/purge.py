@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, delete, inspect, or_, select
 
 from authapp import clock, database, tokens
 from authapp.extensions import Model, db
-from authapp.mail.models import OutboxMessage
+from authapp.mail.models import MailRequest, OutboxMessage
 from authapp.models import Link, RevokedToken, Session
 
 _BATCH = 1000
@@ -28,6 +28,7 @@ def run() -> dict[str, int]:
         "revoked tokens": _delete(RevokedToken, RevokedToken.expires_at < dead),
         "links": _delete(Link, Link.expires_at < now - _KEPT),
         "sent mails": _delete(OutboxMessage, old_mail),
+        "mail requests": _delete(MailRequest, MailRequest.created_at < now - _KEPT),
     }
 
 

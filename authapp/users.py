@@ -1,7 +1,6 @@
-"""Accounts: make, authenticate, verify, change, disable, delete."""
+"""Accounts: make, authenticate, find, change, disable, delete."""
 
 import uuid
-from datetime import timedelta
 
 from email_validator import EmailNotValidError, validate_email
 from flask import current_app
@@ -14,25 +13,24 @@ from authapp.errors import (
     AccountDisabledError,
     EmailNotVerifiedError,
     InvalidCredentialsError,
-    LinkInvalidError,
     TokenInvalidError,
     UserAlreadyExistsError,
     ValidationError,
 )
 from authapp.extensions import db
-from authapp.mail import outbox
 from authapp.models import NAME_LENGTH, URL_LENGTH, User
 
 
-def normalize_email(address: str) -> str:
+def normalize_email(address: str, *, field: str = "email") -> str:
     """Give the one form in which an address is kept and compared: lower case, its domain in ASCII (IDNA).
 
-    Raises `ValidationError`. An address whose local part is not ASCII is refused: many mail servers cannot take it.
+    Raises `ValidationError` with its message under `field`. An address whose local part is not ASCII is refused:
+    many mail servers cannot take it.
     """
     try:
         found = validate_email(address, check_deliverability=False, allow_smtputf8=False, strict=True)
     except (EmailNotValidError, UnicodeError):
-        raise ValidationError(details={"email": ["Not a valid e-mail address."]}) from None
+        raise ValidationError(details={field: ["Not a valid e-mail address."]}) from None
     return str(found.ascii_email).lower()
 
 
@@ -95,40 +93,9 @@ def find(email: str) -> User | None:
     return db.session.scalar(select(User).where(User.email == normalize_email(email)))
 
 
-def send_verification(user: User) -> None:
-    """Mail the user a new verification link; earlier ones stop working."""
-    token = links.issue(user, links.VERIFY_EMAIL, lifetime=_verify_lifetime())
-    # Not the name: whoever registers writes it, and chooses who gets the mail. It would carry anybody's message.
-    content = {"link": links.url(links.VERIFY_EMAIL, token), "hours": _verify_hours()}
-    outbox.queue("verify_email", to=user.email, subject="Please verify your e-mail address", **content)
-
-
-def resend_verification(email: str) -> None:
-    """Mail a new verification link to this address, if there is an account that waits for one."""
-    user = find(email)
-    if user is not None and user.is_active and not user.is_verified:
-        send_verification(user)
-
-
-def confirm_email(token: str) -> User:
-    """Verify the address that a mailed link speaks of; the same link again is no error.
-
-    Raises `LinkInvalidError` and `LinkExpiredError`.
-    """
-    redeemed = links.redeem(token, links.VERIFY_EMAIL, lifetime=_verify_lifetime())
-    user = db.session.get(User, redeemed.user_id)
-    if user is None or user.email != redeemed.email or (redeemed.again and not user.is_verified):
-        raise LinkInvalidError
-    verify(user)
-    return user
-
-
-def verify(user: User) -> None:
-    """Mark the user's address as verified; once is enough."""
-    if user.is_verified:
-        return
-    user.is_verified = True
-    signals.announce(signals.user_verified, user_id=user.id, email=user.email)
+def greeting(user: User) -> str | None:
+    """Give the name for mails to the user; none where whoever registered may be somebody else, and wrote it."""
+    return user.name if user.is_verified else None
 
 
 def change_profile(user_id: uuid.UUID, **changes: str | None) -> User:
@@ -142,15 +109,6 @@ def change_profile(user_id: uuid.UUID, **changes: str | None) -> User:
     return user
 
 
-def set_password(user: User, password: str) -> None:
-    """Give the user a new password and end every sign-in, one just being made with the earlier one included."""
-    with passwords.place():
-        passwords.check_policy(password, email=user.email, name=user.name)
-        user.password_hash = passwords.hash(password)
-    end_sign_ins(user, reason="password_changed")
-    signals.announce(signals.user_changed, user_id=user.id, what="password")
-
-
 def set_active(user: User, active: bool) -> None:
     """Disable an account, which ends its sign-ins at once, or enable it again."""
     user.is_active = active
@@ -162,10 +120,12 @@ def set_active(user: User, active: bool) -> None:
 def end_sign_ins(user: User, *, reason: str) -> int:
     """End every session of the user and give their number; one that is just being made is dead on arrival.
 
-    That is what the epoch is for: a session remembers in which one its password was checked.
+    That is what the epoch is for: a session remembers in which one its password was checked. Links that could bring
+    a new password or another address stop working too.
     """
     user.epoch = User.epoch + 1
     db.session.flush()
+    links.withdraw(user.id, links.RESET_PASSWORD, links.CHANGE_EMAIL)
     return sessions.end_all(user.id, reason=reason)
 
 
@@ -179,15 +139,6 @@ def _renew_hash(user: User, password_hash: str) -> None:
     """Replace the hash unless the password was changed while it was being checked."""
     unchanged = (User.id == user.id, User.password_hash == user.password_hash)
     database.change(update(User).where(*unchanged).values(password_hash=password_hash, updated_at=User.updated_at))
-
-
-def _verify_lifetime() -> timedelta:
-    return timedelta(hours=_verify_hours())
-
-
-def _verify_hours() -> int:
-    hours: int = current_app.config["AUTH_VERIFY_LINK_HOURS"]
-    return hours
 
 
 def _check_lengths(**fields: tuple[str | None, int]) -> None:

@@ -307,8 +307,8 @@ def test_purge_says_what_it_deleted(app: Flask, api: Api):
     with time_machine.travel("2031-03-01T12:00:00+00:00", tick=False) as clock:
         data(api.post("/logout", token=api.log_in()["access_token"]))
         clock.shift(365 * 24 * 3600)
-        assert output(app, "purge") == "sessions: 1\nrevoked tokens: 2\nlinks: 0\nsent mails: 0\n"
-        assert output(app, "purge") == "sessions: 0\nrevoked tokens: 0\nlinks: 0\nsent mails: 0\n"
+        assert output(app, "purge") == "sessions: 1\nrevoked tokens: 2\nlinks: 0\nsent mails: 0\nmail requests: 0\n"
+        assert output(app, "purge") == "sessions: 0\nrevoked tokens: 0\nlinks: 0\nsent mails: 0\nmail requests: 0\n"
 
 
 def test_delivering_with_nothing_due_is_no_error(app: Flask):

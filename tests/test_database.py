@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from authapp import create_app, database, users
+from authapp import addresses, create_app, database, users
 from authapp.api import Blueprint
 from authapp.columns import new_id
 from authapp.extensions import db
@@ -85,7 +85,7 @@ def test_deleting_a_user_takes_everything_along(app: Flask, api: Api):
     with app.app_context():
         user = users.find(ALICE)
         assert user is not None
-        users.send_verification(user)
+        addresses.send_verification(user)
         users.delete(user)
         database.commit()
         for table in ("auth_session", "auth_link"):

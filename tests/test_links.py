@@ -1,7 +1,5 @@
 """Where mailed links point to, and what the rules behind them keep."""
 
-from datetime import timedelta
-
 import pytest
 from flask import Flask
 
@@ -11,8 +9,6 @@ from authapp.mail import outbox
 from authapp.models import User
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, Api, data, mailed_token, mails, make_user
-
-HOUR = timedelta(hours=1)
 
 
 def mailed_link(app: Flask) -> str:
@@ -58,11 +54,11 @@ def test_token_needs_no_encoding_in_an_address(app: Flask, api: Api):
 def test_link_is_used_up_by_whoever_comes_first(app: Flask):
     make_user(app)
     with app.app_context():
-        token = links.issue(users.find(ALICE) or User(), links.VERIFY_EMAIL, lifetime=HOUR)
+        token = links.issue(users.find(ALICE) or User(), links.VERIFY_EMAIL)
         database.commit()
-        assert links.redeem(token, links.VERIFY_EMAIL, lifetime=HOUR).again is False
+        assert links.redeem(token, links.VERIFY_EMAIL).again is False
         database.commit()
-        redeemed = links.redeem(token, links.VERIFY_EMAIL, lifetime=HOUR)
+        redeemed = links.redeem(token, links.VERIFY_EMAIL)
     assert (redeemed.again, redeemed.email) == (True, ALICE)
 
 
@@ -70,20 +66,20 @@ def test_link_issued_anew_is_unused_again(app: Flask):
     make_user(app)
     with app.app_context():
         user = users.find(ALICE) or User()
-        first = links.issue(user, links.VERIFY_EMAIL, lifetime=HOUR)
-        links.redeem(first, links.VERIFY_EMAIL, lifetime=HOUR)
-        second = links.issue(user, links.VERIFY_EMAIL, lifetime=HOUR)
+        first = links.issue(user, links.VERIFY_EMAIL)
+        links.redeem(first, links.VERIFY_EMAIL)
+        second = links.issue(user, links.VERIFY_EMAIL)
         with pytest.raises(LinkInvalidError):
-            links.redeem(first, links.VERIFY_EMAIL, lifetime=HOUR)
-        assert links.redeem(second, links.VERIFY_EMAIL, lifetime=HOUR).again is False
+            links.redeem(first, links.VERIFY_EMAIL)
+        assert links.redeem(second, links.VERIFY_EMAIL).again is False
 
 
 def test_links_of_two_people_do_not_touch(app: Flask):
     make_user(app)
     make_user(app, BOB)
     with app.app_context():
-        alice = links.issue(users.find(ALICE) or User(), links.VERIFY_EMAIL, lifetime=HOUR)
-        bob = links.issue(users.find(BOB) or User(), links.VERIFY_EMAIL, lifetime=HOUR)
+        alice = links.issue(users.find(ALICE) or User(), links.VERIFY_EMAIL)
+        bob = links.issue(users.find(BOB) or User(), links.VERIFY_EMAIL)
         database.commit()
-        assert links.redeem(bob, links.VERIFY_EMAIL, lifetime=HOUR).email == BOB
-        assert links.redeem(alice, links.VERIFY_EMAIL, lifetime=HOUR).email == ALICE
+        assert links.redeem(bob, links.VERIFY_EMAIL).email == BOB
+        assert links.redeem(alice, links.VERIFY_EMAIL).email == ALICE

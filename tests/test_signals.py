@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 
-from authapp import clock, database, signals, users
+from authapp import clock, credentials, database, signals, users
 from authapp.extensions import db
 from authapp.models import Session, User
 from tests.conftest import MakeApp
@@ -23,6 +23,8 @@ ALL = [
     signals.user_registered,
     signals.user_verified,
     signals.user_logged_in,
+    signals.password_changed,
+    signals.email_changed,
     signals.user_changed,
     signals.user_deleted,
     signals.session_ended,
@@ -146,13 +148,14 @@ def test_what_an_operator_changes_is_announced(app: Flask, heard: Heard):
     heard.clear()
     with app.app_context():
         user = users.find(ALICE) or User()
-        users.set_password(user, OTHER_PASSWORD)
+        credentials.set_password(user, OTHER_PASSWORD)
         users.set_active(user, False)
         assert heard == [], "nothing is committed yet"
         database.commit()
         users.delete(user)
         database.commit()
-    assert [fields["what"] for fields in heard.of(signals.user_changed)] == ["password", "is_active"]
+    assert [fields["how"] for fields in heard.of(signals.password_changed)] == ["set"]
+    assert [fields["what"] for fields in heard.of(signals.user_changed)] == ["is_active"]
     assert heard.of(signals.user_deleted) == [{"sender": app, "user_id": user_id, "email": ALICE}]
 
 

@@ -14,7 +14,7 @@ import time_machine
 from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Flask
 
-from authapp import database, sessions, tokens, users
+from authapp import addresses, database, sessions, tokens, users
 from authapp.sessions import Client
 from authapp.tokens import create_access_token
 from tests.conftest import MakeApp
@@ -320,7 +320,7 @@ def test_earlier_secret_is_accepted_until_it_is_dropped(app: Flask, api: Api, ma
     with app.app_context():
         user = users.find(ALICE)
         assert user is not None
-        users.send_verification(user)
+        addresses.send_verification(user)
         database.commit()
     rotated = Api(make_app(SECRET_KEY=LATER_SECRET, SECRET_KEY_FALLBACKS=[app.config["SECRET_KEY"]]))
     data(rotated.post("/verify-email", {"token": mailed_token(app)}))

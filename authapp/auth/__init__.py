@@ -2,10 +2,10 @@
 
 from flask import Flask
 
-from authapp.auth import login, me, pages, register, sessions
+from authapp.auth import change_email, login, me, pages, passwords, register, sessions
 from authapp.auth.blueprint import blueprint
 
-__all__ = ["init_app", "login", "me", "register", "sessions"]
+__all__ = ["change_email", "init_app", "login", "me", "passwords", "register", "sessions"]
 
 
 def init_app(app: Flask) -> None:

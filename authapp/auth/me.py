@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from authapp import database, users
+from authapp import cookies, credentials, database, users
 from authapp.auth.blueprint import blueprint
-from authapp.auth.schemas import ProfileSchema, UserDataSchema
+from authapp.auth.schemas import MessageSchema, PasswordSchema, ProfileSchema, UserDataSchema
 from authapp.protect import current_user, login_required
 
 
@@ -25,3 +25,15 @@ def change_me(changes: dict[str, str | None]) -> dict[str, Any]:
     user = users.change_profile(current_user.id, **changes)
     database.commit()
     return {"user": user}
+
+
+@blueprint.route("/me", methods=["DELETE"])
+@login_required
+@blueprint.arguments(PasswordSchema)
+@blueprint.response(200, MessageSchema)
+def delete_me(body: dict[str, str]) -> dict[str, Any]:
+    """Delete the caller's account and all that hangs on it; the address is free again."""
+    credentials.delete_account(current_user.id, body["password"])
+    database.commit()
+    cookies.take_back()
+    return {"message": "Your account is deleted."}

@@ -3,7 +3,7 @@
 import flask
 from flask import Response, render_template, request, url_for
 
-from authapp import api, body, database, users
+from authapp import addresses, api, body, database
 from authapp.errors import LinkInvalidError
 
 CSP = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -26,7 +26,7 @@ def verify_email() -> Response:
 @api.retrying
 def confirm_email() -> Response:
     """Verify the address that the page's form speaks of."""
-    users.confirm_email(body.parse_form(body.read(request)).get("token", ""))
+    addresses.confirm(body.parse_form(body.read(request)).get("token", ""))
     database.commit()
     return _page("authapp/message.html", title="Done", message="Your account has been activated.")
 

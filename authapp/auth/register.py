@@ -1,19 +1,17 @@
 """Making an account and verifying its e-mail address."""
 
-import contextlib
 from typing import Any
 
-from authapp import cookies, database, signin, users
+from authapp import addresses, cookies, database, signin
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import (
+    ConfirmedSchema,
     EmailSchema,
     LinkTokenSchema,
     MessageSchema,
     RegisteredSchema,
     RegisterSchema,
-    VerifiedSchema,
 )
-from authapp.errors import EmailNotSentError
 from authapp.tokens import TokenPair
 
 
@@ -25,8 +23,7 @@ def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
 
     Where no verified address is needed to log in, the answer has tokens as a login has.
     """
-    user = users.create_user(**account)
-    users.send_verification(user)
+    user = addresses.register(**account)
     pair = signin.welcome(user, client())
     database.commit()
     cookies.hand_over(pair)
@@ -35,10 +32,10 @@ def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
 
 @blueprint.route("/verify-email", methods=["POST"])
 @blueprint.arguments(LinkTokenSchema)
-@blueprint.response(200, VerifiedSchema)
+@blueprint.response(200, ConfirmedSchema)
 def verify_email(body: dict[str, str]) -> dict[str, Any]:
     """Verify the address that a mailed link speaks of; the same link again is no error."""
-    user = users.confirm_email(body["token"])
+    user = addresses.confirm(body["token"])
     database.commit()
     return {"user": user, "message": "Your account has been activated."}
 
@@ -51,10 +48,8 @@ blueprint.add_url_rule("/email-verification/confirm", "confirm_verification", ve
 @blueprint.response(202, MessageSchema)
 def resend_verification(body: dict[str, str]) -> dict[str, Any]:
     """Mail a new verification link; earlier ones stop working. The answer never tells whether there is an account."""
-    # A mail that could not be sent inline is no refusal here: that would tell that there is such an account.
-    with contextlib.suppress(EmailNotSentError):
-        users.resend_verification(body["email"])
-        database.commit()
+    addresses.request_verification(body["email"])
+    database.commit()
     return {"message": "If this address waits for verification, a mail is on its way."}
 
 

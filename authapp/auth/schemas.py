@@ -91,6 +91,33 @@ class LoginSchema(Schema):
     password = Text(required=True)
 
 
+class PasswordSchema(Schema):
+    """The caller's password, for what a stolen token alone must not do."""
+
+    password = Text(required=True)
+
+
+class ChangePasswordSchema(Schema):
+    """The present password and the one that is to replace it."""
+
+    current_password = Text(required=True)
+    new_password = Text(required=True)
+
+
+class ResetPasswordSchema(Schema):
+    """The token of a mailed link and the new password."""
+
+    token = Text(required=True)
+    new_password = Text(required=True)
+
+
+class ChangeEmailSchema(Schema):
+    """The new address and the caller's password."""
+
+    new_email = Text(required=True)
+    password = Text(required=True)
+
+
 class ProfileSchema(Schema):
     """What users may change of themselves; `null` empties a field."""
 
@@ -136,8 +163,8 @@ class UserDataSchema(Schema):
     user = fields.Nested(UserSchema, required=True)
 
 
-class VerifiedSchema(UserDataSchema):
-    """An account whose address has been verified."""
+class ConfirmedSchema(UserDataSchema):
+    """An account whose address has been verified or changed."""
 
     message = fields.String(required=True)
 

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 
 from authapp import clock, database
 from authapp.extensions import db
-from authapp.mail import smtp
+from authapp.mail import requests, smtp
 from authapp.mail.models import ERROR_LENGTH, OutboxMessage
 
 log = logging.getLogger(__name__)
@@ -36,12 +36,13 @@ class UnreachableError(Exception):
 
 
 def deliver_due(limit: int = _BATCH) -> int:
-    """Send up to `limit` mails that are due and give the number sent.
+    """Answer requests for mails, then send up to `limit` mails that are due and give the number sent.
 
     A mail that the server refuses is due again later, each time after twice as long (up to half an hour); one
     that found no server just stays due. A mail that the server took right before this process died is sent
     again: at least once, never lost. Raises `UnreachableError`.
     """
+    requests.answer_all()
     due = _due(limit) if current_app.config["MAIL_SERVER"] else ()
     if not due:
         return 0
@@ -62,6 +63,11 @@ def wake() -> None:
     if not app.testing:
         worker: Worker = app.extensions["authapp"].mail_worker
         worker.wake(app)
+
+
+def answer() -> None:
+    """Have requests for mails answered: by the delivery thread, or at once in tests, which have none."""
+    requests.answer_all() if current_app.testing else wake()
 
 
 class Worker:

@@ -1,4 +1,4 @@
-"""The outbox: mails that wait in the database until a mail server has taken them."""
+"""The outbox: mails that wait in the database until a mail server has taken them, and requests for mails."""
 
 import uuid
 from datetime import datetime
@@ -8,7 +8,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from authapp import clock
-from authapp.columns import EMAIL_LENGTH, TABLE_OPTIONS, Identifier, UTCDateTime, new_id
+from authapp.columns import EMAIL_LENGTH, TABLE_OPTIONS, ExactString, Identifier, UTCDateTime, new_id
 from authapp.extensions import Model
 
 SUBJECT_LENGTH = 255
@@ -37,3 +37,15 @@ class OutboxMessage(Model):
     attempts: Mapped[int] = mapped_column(default=0)
     sent_at: Mapped[datetime | None] = mapped_column(UTCDateTime, index=True)
     last_error: Mapped[str | None] = mapped_column(String(ERROR_LENGTH))
+
+
+class MailRequest(Model):
+    """Somebody asked for a mail to this address, which may have no account; `mail.requests` finds out."""
+
+    __tablename__ = "auth_mail_request"
+    __table_args__ = TABLE_OPTIONS
+
+    id: Mapped[uuid.UUID] = mapped_column(Identifier, primary_key=True, default=new_id)
+    kind: Mapped[str] = mapped_column(ExactString(32))
+    email: Mapped[str] = mapped_column(ExactString(EMAIL_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now, index=True)

@@ -10,17 +10,18 @@ from authapp import clock, columns, database
 from authapp.errors import EmailNotSentError
 from authapp.extensions import db
 from authapp.mail import delivery, smtp
-from authapp.mail.models import OutboxMessage
+from authapp.mail.models import MailRequest, OutboxMessage
 
 log = logging.getLogger(__name__)
 
 _URL = re.compile(r"https?://[^\s<>\"]+")
 
 
-def queue(template: str, *, to: str, subject: str, **content: object) -> None:
+def queue(template: str, *, to: str, subject: str, needed: bool = False, **content: object) -> None:
     """Write a mail from `authapp/mail/<template>.txt` and `.html`; it goes out once the change under way is committed.
 
-    With `MAIL_DELIVERY=inline` it is sent here and now. Raises `EmailNotSentError`, inline only.
+    One without which the change is worth nothing is `needed`: with `MAIL_DELIVERY=inline` it is sent here and now.
+    Raises `EmailNotSentError`, inline only.
     """
     message = OutboxMessage(
         # One that is sent at once never meets the database, which would give it an id.
@@ -32,13 +33,19 @@ def queue(template: str, *, to: str, subject: str, **content: object) -> None:
     )
     if stays_here():
         _show(message)
-    elif current_app.config["MAIL_DELIVERY"] == "inline":
+    elif needed and current_app.config["MAIL_DELIVERY"] == "inline":
         _send_now(message)
         return
     else:
         message.due_at = clock.now()
         database.after_commit(delivery.wake)
     db.session.add(message)
+
+
+def ask(kind: str, email: str) -> None:
+    """Write down that a mail of this kind is wanted; `mail.requests` answers once that is committed."""
+    db.session.add(MailRequest(kind=kind, email=email))
+    database.after_commit(delivery.answer)
 
 
 def stays_here() -> bool:

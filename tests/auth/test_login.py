@@ -11,6 +11,7 @@ import pytest
 import time_machine
 from flask import Flask
 
+from authapp import credentials as credentials_rule
 from authapp import database, signin, users
 from authapp.extensions import db
 from authapp.models import Session, User
@@ -283,7 +284,7 @@ def set_password(app: Flask, password: str) -> None:
     with app.app_context():
         user = users.find(ALICE)
         assert user is not None
-        users.set_password(user, password)
+        credentials_rule.set_password(user, password)
         database.commit()
 
 

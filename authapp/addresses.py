@@ -1,0 +1,145 @@
+"""A user's e-mail address: registered, verified, changed. Who has an account shows to nobody but its owner.
+
+Links to an address that is not verified yet greet nobody by name: whoever registers writes the name and chooses who
+gets the mail, which would carry anybody's message.
+"""
+
+import uuid
+from typing import Any
+
+from flask import current_app
+from sqlalchemy.exc import IntegrityError
+
+from authapp import clock, columns, credentials, database, links, signals, users
+from authapp.errors import LinkInvalidError, UserAlreadyExistsError, ValidationError
+from authapp.extensions import db
+from authapp.mail import outbox, requests
+from authapp.models import User
+
+
+def register(email: str, password: str, *, name: str | None = None, photo: str | None = None) -> User:
+    """Make an account and mail its owner a verification link.
+
+    Raises what `users.create_user` does, and `EmailNotSentError`. With `AUTH_GENERIC_RESPONSES` an address that is
+    taken looks like a free one: its owner gets a mail, the caller a user that is nobody's.
+    """
+    try:
+        user = users.create_user(email, password, name=name, photo=photo)
+    except UserAlreadyExistsError:
+        if not current_app.config["AUTH_GENERIC_RESPONSES"]:
+            raise
+        # The INSERT that failed is all there was.
+        database.start_over()
+        address = users.normalize_email(email)
+        _tell_owner(address)
+        return _nobody(address, name=name, photo=photo)
+    send_verification(user, needed=True)
+    return user
+
+
+def send_verification(user: User, *, needed: bool = False) -> None:
+    """Mail the user a new verification link; earlier ones stop working. For `needed` see `outbox.queue`."""
+    subject = "Please verify your e-mail address"
+    outbox.queue("verify_email", to=user.email, subject=subject, needed=needed, **_link(user, links.VERIFY_EMAIL))
+
+
+def request_verification(email: str) -> None:
+    """Have a new verification link mailed to this address, if there is an account that waits for one."""
+    outbox.ask(links.VERIFY_EMAIL, users.normalize_email(email))
+
+
+def confirm(token: str) -> User:
+    """Verify the address that a mailed link speaks of; the same link again is no error.
+
+    Raises `LinkInvalidError` and `LinkExpiredError`.
+    """
+    redeemed = links.redeem(token, links.VERIFY_EMAIL)
+    user = db.session.get(User, redeemed.user_id)
+    if user is None or user.email != redeemed.email or (redeemed.again and not user.is_verified):
+        raise LinkInvalidError
+    verify(user)
+    return user
+
+
+def verify(user: User) -> None:
+    """Mark the user's address as verified; once is enough."""
+    if user.is_verified:
+        return
+    user.is_verified = True
+    signals.announce(signals.user_verified, user_id=user.id, email=user.email)
+
+
+def request_change(user_id: uuid.UUID, *, new_email: str, password: str) -> None:
+    """Mail a link to the new address, and a notice to the present one; nothing changes until the link is confirmed.
+
+    Raises what `credentials.confirm_password` does, `ValidationError`, `EmailNotSentError`, and
+    `UserAlreadyExistsError`: with `AUTH_GENERIC_RESPONSES` the owner of that address gets a mail instead.
+    """
+    address = users.normalize_email(new_email, field="new_email")
+    user = credentials.confirm_password(user_id, password)
+    if address == user.email:
+        raise ValidationError(details={"new_email": ["This is your address already."]})
+    credentials.hold(user)
+    if users.find(address) is None:
+        content = _link(user, links.CHANGE_EMAIL, email=address)
+        outbox.queue(
+            "change_email", to=address, subject="Please confirm your new e-mail address", needed=True, **content
+        )
+    elif current_app.config["AUTH_GENERIC_RESPONSES"]:
+        _tell_owner(address)
+    else:
+        raise UserAlreadyExistsError
+    notice: dict[str, Any] = {"new_email": address, "name": users.greeting(user)}
+    outbox.queue("email_change_requested", to=user.email, subject="A change of your e-mail address", **notice)
+
+
+def confirm_change(token: str) -> User:
+    """Give a user the address that a mailed link was sent to; the same link again is no error.
+
+    Raises `LinkInvalidError`, `LinkExpiredError`, and `UserAlreadyExistsError` for an address taken meanwhile.
+    """
+    redeemed = links.redeem(token, links.CHANGE_EMAIL)
+    user = db.session.get(User, redeemed.user_id)
+    if user is None or (redeemed.again and user.email != redeemed.email):
+        raise LinkInvalidError
+    if not redeemed.again:
+        _move(user, redeemed.email)
+    return user
+
+
+def _move(user: User, email: str) -> None:
+    earlier, user.email, user.is_verified = user.email, email, True
+    try:
+        db.session.flush()
+    except IntegrityError as error:
+        if database.is_duplicate(error):
+            raise UserAlreadyExistsError from None
+        raise
+    notice: dict[str, Any] = {"new_email": email, "name": users.greeting(user)}
+    outbox.queue("email_changed", to=earlier, subject="Your e-mail address has been changed", **notice)
+    signals.announce(signals.email_changed, user_id=user.id, email=email, earlier=earlier)
+
+
+def _answer(email: str) -> None:
+    """Answer a request for a verification mail."""
+    user = users.find(email)
+    if user is not None and user.is_active and not user.is_verified:
+        send_verification(user)
+
+
+def _link(user: User, purpose: str, *, email: str | None = None) -> dict[str, Any]:
+    return {"link": links.url(purpose, links.issue(user, purpose, email=email)), "hours": links.hours(purpose)}
+
+
+def _tell_owner(address: str) -> None:
+    outbox.queue("already_registered", to=address, subject="You have an account already")
+
+
+def _nobody(email: str, *, name: str | None, photo: str | None) -> User:
+    """Make a user to show to somebody who must not learn that the address is taken; it is never saved."""
+    now = clock.now()
+    unset = {"role": "user", "is_active": True, "is_verified": False, "created_at": now, "updated_at": now}
+    return User(id=columns.new_id(), email=email, name=name, photo=photo, **unset)
+
+
+requests.answered_by(links.VERIFY_EMAIL, _answer)

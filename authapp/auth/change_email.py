@@ -1,0 +1,29 @@
+"""Changing the e-mail address."""
+
+from typing import Any
+
+from authapp import addresses, database
+from authapp.auth.blueprint import blueprint
+from authapp.auth.schemas import ChangeEmailSchema, ConfirmedSchema, LinkTokenSchema, MessageSchema
+from authapp.protect import current_user, login_required
+
+
+@blueprint.route("/change-email", methods=["POST"])
+@login_required
+@blueprint.arguments(ChangeEmailSchema)
+@blueprint.response(202, MessageSchema)
+def change_email(body: dict[str, str]) -> dict[str, Any]:
+    """Mail a link to the new address and a notice to the present one; nothing changes until the link is confirmed."""
+    addresses.request_change(current_user.id, **body)
+    database.commit()
+    return {"message": "A mail is on its way to the new address."}
+
+
+@blueprint.route("/change-email/confirm", methods=["POST"])
+@blueprint.arguments(LinkTokenSchema)
+@blueprint.response(200, ConfirmedSchema)
+def confirm_change(body: dict[str, str]) -> dict[str, Any]:
+    """Take on the address that the link was mailed to; the same link again is no error."""
+    user = addresses.confirm_change(body["token"])
+    database.commit()
+    return {"user": user, "message": "Your e-mail address has been changed."}
