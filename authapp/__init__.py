@@ -10,7 +10,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from authapp import api, auth, cli, config, cookies, database, extensions, health, logs, mail, tokens
+from authapp import api, auth, cli, config, cookies, database, extensions, health, host, logs, mail, tokens
 from authapp.mail.delivery import Worker
 from authapp.passwords import Gate
 
@@ -23,13 +23,6 @@ PARTS = (auth, cookies, mail, cli)
 
 SERVICE_PARTS = (health, logs)
 """What only the service has; a host application brings its own."""
-
-
-# A second set of settings for one of these cannot live in one application.
-_EXTENSIONS = (
-    ("sqlalchemy", "Flask-SQLAlchemy", extensions.db, "use authapp.extensions.db for its models, and bind only that."),
-    ("flask-jwt-extended", "Flask-JWT-Extended", extensions.jwt, "protect its views with authapp.protect instead."),
-)
 
 
 @dataclass
@@ -63,19 +56,28 @@ def create_app(settings: Mapping[str, object] | None = None, *, environ: Mapping
 def init_app(app: Flask, *, environ: Mapping[str, str] | None = None) -> None:
     """Mount authapp into a host application, below `AUTH_URL_PREFIX`; nothing else of it is touched.
 
-    Settings are what stands in `app.config`, then `environ` as in `create_app`. Raises `config.ConfigError`.
+    Settings are what stands in `app.config`, then `environ` as in `create_app`. The database is that of the host's
+    own Flask-SQLAlchemy object, where it has bound one before, else `DATABASE_URL`. Raises `config.ConfigError`.
     """
-    config.load(app, {}, config.environment() if environ is None else environ)
+    bound = host.database_of(app)
+    given = {"DATABASE_URL": host.database_url(app, bound)} if bound else {}
+    config.load(app, given, config.environment() if environ is None else environ)
     _mount(app, owns_all=False)
 
 
 def _mount(app: Flask, *, owns_all: bool) -> None:
-    database.configure(app)
+    if "flask-jwt-extended" in app.extensions:
+        # A second set of settings for it cannot live in one application.
+        raise config.ConfigError(
+            "This application has bound Flask-JWT-Extended itself: protect its views with authapp.protect instead."
+        )
+    if bound := host.database_of(app):
+        host.join(bound.metadata)
+    else:
+        database.configure(app)
+        extensions.db.init_app(app)
     tokens.configure(app)
-    for key, name, extension, mend in _EXTENSIONS:
-        if key in app.extensions:
-            raise config.ConfigError(f"This application has bound {name} itself: {mend}")
-        extension.init_app(app)
+    extensions.jwt.init_app(app)
     gate = Gate(concurrency=app.config["AUTH_HASH_CONCURRENCY"], queue=app.config["AUTH_HASH_QUEUE"])
     app.extensions["authapp"] = State(api.make(app, version=__version__), gate)
     api.init_app(app, owns_all=owns_all)

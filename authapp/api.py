@@ -15,7 +15,7 @@ import flask
 import flask_smorest
 import marshmallow as ma
 from flask import Flask, Response, current_app, jsonify, request
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
@@ -178,6 +178,9 @@ def _refusal(error: Exception) -> AuthError:
     if isinstance(error, DBAPIError | PoolTimeoutError) and database.is_away(error):
         log.warning("database_unavailable", extra={"error": type(error).__name__})
         return errors.ServiceUnavailableError()
+    if isinstance(error, StatementError):
+        # The engine of a host's own may show them.
+        error.hide_parameters = True
     # A driver quotes the values of a row that broke a constraint: the log gets where, not what.
     told = Exception(type(error).__name__) if isinstance(error, IntegrityError | DataError) else error
     log.error("internal_error", exc_info=(type(told), told, error.__traceback__))

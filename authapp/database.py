@@ -162,10 +162,16 @@ def after_commit(call: Callable[[], object]) -> None:
 
     What it raises is logged only.
     """
-    if not db.session().in_transaction():
+    session = db.session()
+    if _DUE not in session.info:
+        session.info[_DUE] = []
+        event.listen(session, "after_commit", _release_calls)
+        event.listen(session, "after_rollback", _forget_calls)
+        event.listen(session, "after_transaction_end", _make_calls)
+    if not session.in_transaction():
         # Without one there would be nothing that a rollback undoes, and so no word of it.
-        db.session.begin()
-    db.session.info.setdefault(_WAITING, []).append(call)
+        session.begin()
+    session.info.setdefault(_WAITING, []).append(call)
 
 
 def commit() -> None:
@@ -178,20 +184,20 @@ def rollback() -> None:
     db.session.rollback()
 
 
-@event.listens_for(db.session, "after_commit")
 def _release_calls(session: Session) -> None:
-    session.info.setdefault(_DUE, []).extend(session.info.pop(_WAITING, []))
+    session.info[_DUE] += session.info.pop(_WAITING, [])
 
 
-@event.listens_for(db.session, "after_rollback")
 def _forget_calls(session: Session) -> None:
     session.info.pop(_WAITING, None)
 
 
-@event.listens_for(db.session, "after_transaction_end")
 def _make_calls(session: Session, transaction: SessionTransaction) -> None:
     """Make the calls once the session can be used again: a listener may want to write."""
-    for call in session.info.pop(_DUE, ()) if transaction.parent is None else ():
+    if transaction.parent is not None:
+        return
+    calls, session.info[_DUE] = session.info[_DUE], []
+    for call in calls:
         try:
             call()
         except Exception:

@@ -1,14 +1,15 @@
 """The Flask extensions, unbound: `authapp.init_app` binds them to an application."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
+from flask import Flask, current_app
 from flask_jwt_extended import JWTManager
 from flask_mail import Mail
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import MetaData
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import Engine, MetaData
+from sqlalchemy.orm import DeclarativeBase, scoped_session
 
 
 class Base(DeclarativeBase):
@@ -32,8 +33,35 @@ class _TokenManager(JWTManager):
         pass
 
 
+class Database(SQLAlchemy):
+    """The database of the application at hand: a host's own Flask-SQLAlchemy object, where the host has bound one.
+
+    Its engine and its session are used then, so that what the host and authapp change is one transaction.
+    """
+
+    @property
+    def engines(self) -> Mapping[str | None, Engine]:
+        """The engines of the application at hand, by bind key."""
+        bound = self._bound()
+        return super().engines if bound is self else bound.engines
+
+    @property
+    def session(self) -> scoped_session[Any]:
+        """The session of the application at hand; outside of an application, our own."""
+        bound = self._bound()
+        return self._own_session if bound is self else bound.session
+
+    @session.setter
+    def session(self, session: scoped_session[Any]) -> None:
+        self._own_session = session
+
+    def _bound(self) -> SQLAlchemy:
+        bound: SQLAlchemy = current_app.extensions.get("sqlalchemy", self) if current_app else self
+        return bound
+
+
 # Nothing is expired at a commit: a view commits on its last line, and its answer is dumped after that.
-db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
+db = Database(model_class=Base, session_options={"expire_on_commit": False})
 migrate = Migrate()
 jwt = _TokenManager()
 mail = Mail()

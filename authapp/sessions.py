@@ -88,7 +88,7 @@ def rotate(claims: Claims, client: Client) -> tuple[User, Session]:
         if _advance(session, claims, client):
             return user, session
         # On the connection that lost: many losers that each wanted a second one would wait for each other.
-        user, session = _load(claims, db.session())
+        user, session = _load(claims, db.session(), latest=True)
     if not _is_just_behind(claims, session):
         end(session.id, user.id, reason="token_reused")
         signals.announce(signals.token_reused, user_id=user.id, sid=session.id)
@@ -133,8 +133,11 @@ def _ip(address: str) -> str | None:
     return str(mapped or found)
 
 
-def _load(claims: Claims, reader: orm.Session) -> tuple[User, Session]:
+def _load(claims: Claims, reader: orm.Session, *, latest: bool = False) -> tuple[User, Session]:
     statement = select(User, Session, is_alive()).join(Session).where(Session.id == claims.sid)
+    if latest:
+        # At a host's REPEATABLE READ any other read would show the row as it was before it was lost.
+        statement = statement.with_for_update(read=True)
     found = reader.execute(statement, execution_options={"populate_existing": True}).first()
     if found is None:
         raise TokenInvalidError(USER_GONE)

@@ -4,6 +4,7 @@ import uuid
 
 from email_validator import EmailNotValidError, validate_email
 from flask import current_app
+from sqlalchemy import delete as delete_from
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -18,7 +19,7 @@ from authapp.errors import (
     ValidationError,
 )
 from authapp.extensions import db
-from authapp.models import NAME_LENGTH, URL_LENGTH, User
+from authapp.models import NAME_LENGTH, URL_LENGTH, Link, Session, User
 
 
 def normalize_email(address: str, *, field: str = "email") -> str:
@@ -132,6 +133,10 @@ def end_sign_ins(user: User, *, reason: str) -> int:
 def delete(user: User) -> None:
     """Remove the account and all that hangs on it; its address is free again."""
     db.session.delete(user)
+    db.session.flush()
+    # The foreign keys have done this, but on the SQLite of a host that has not switched them on.
+    for hanging in (Session, Link):
+        database.change(delete_from(hanging).where(hanging.user_id == user.id))
     signals.announce(signals.user_deleted, user_id=user.id, email=user.email)
 
 

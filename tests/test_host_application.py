@@ -10,7 +10,6 @@ import pytest
 from flask import Blueprint, Flask
 from flask.cli import AppGroup
 from flask_jwt_extended import JWTManager
-from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import ForeignKey, NullPool, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -123,13 +122,6 @@ def test_host_keeps_its_own_mail_and_migrations():
 def test_host_gets_no_health_pages_of_ours(host: Flask):
     assert host.test_client().get("/healthz").status_code == 404
     assert "X-Request-ID" not in host.test_client().get("/healthz").headers
-
-
-def test_host_with_a_database_of_its_own_is_told_what_to_do():
-    host = bare_host(SQLALCHEMY_DATABASE_URI="sqlite://")
-    SQLAlchemy(host)
-    with pytest.raises(ConfigError, match=r"Flask-SQLAlchemy itself: use authapp\.extensions\.db"):
-        init_app(host, environ={})
 
 
 def test_host_with_tokens_of_its_own_is_told_what_to_do():
