@@ -10,7 +10,7 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from authapp import api, auth, cli, config, cookies, database, extensions, health, host, logs, mail, tokens
+from authapp import api, auth, cli, config, cookies, database, extensions, health, host, jwks, keys, logs, mail, tokens
 from authapp.mail.delivery import Worker
 from authapp.passwords import Gate
 
@@ -18,7 +18,7 @@ __all__ = ["__version__", "create_app", "init_app"]
 
 __version__ = "0.1.0"
 
-PARTS = (auth, cookies, mail, cli)
+PARTS = (auth, cookies, jwks, mail, cli)
 """What both kinds of application have. A new capability is added by its name here."""
 
 SERVICE_PARTS = (health, logs)
@@ -31,6 +31,7 @@ class State:
 
     api: api.Api
     gate: Gate
+    keyring: keys.Keyring
     mail_worker: Worker = field(default_factory=Worker)
 
 
@@ -76,10 +77,10 @@ def _mount(app: Flask, *, owns_all: bool) -> None:
     else:
         database.configure(app)
         extensions.db.init_app(app)
-    tokens.configure(app)
+    keyring = tokens.configure(app)
     extensions.jwt.init_app(app)
     gate = Gate(concurrency=app.config["AUTH_HASH_CONCURRENCY"], queue=app.config["AUTH_HASH_QUEUE"])
-    app.extensions["authapp"] = State(api.make(app, version=__version__), gate)
+    app.extensions["authapp"] = State(api.make(app, version=__version__), gate, keyring)
     api.init_app(app, owns_all=owns_all)
     for part in PARTS:
         part.init_app(app)

@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
@@ -60,6 +61,12 @@ class Session(Model):
     ended_because: Mapped[str | None] = mapped_column(String(32))
     ip: Mapped[str | None] = mapped_column(String(45))
     user_agent: Mapped[str | None] = mapped_column(String(USER_AGENT_LENGTH))
+
+    @classmethod
+    def begin(cls, user: User, now: datetime, **more: Any) -> "Session":
+        """Begin a session of the user's present epoch, whose password (or what stands for it) was checked `now`."""
+        begun = dict.fromkeys(("rotated_at", "authenticated_at", "created_at"), now)
+        return cls(user_id=user.id, epoch=user.epoch, generation=1, **begun, **more)
 
 
 class Link(Model):

@@ -40,18 +40,9 @@ class Client:
 def start(user: User, client: Client) -> Session:
     """Begin a session of the user's present epoch; its absolute end never moves."""
     now, config = clock.now(), current_app.config
-    session = Session(
-        user_id=user.id,
-        epoch=user.epoch,
-        generation=1,
-        rotated_at=now,
-        expires_at=now + timedelta(days=min(config["REFRESH_TOKEN_EXPIRE_DAYS"], config["SESSION_MAX_DAYS"])),
-        ends_at=now + timedelta(days=config["SESSION_MAX_DAYS"]),
-        authenticated_at=now,
-        created_at=now,
-        ip=client.ip,
-        user_agent=client.user_agent,
-    )
+    lifetime, most = (timedelta(days=config[name]) for name in ("REFRESH_TOKEN_EXPIRE_DAYS", "SESSION_MAX_DAYS"))
+    ends = {"expires_at": now + min(lifetime, most), "ends_at": now + most}
+    session = Session.begin(user, now, ip=client.ip, user_agent=client.user_agent, **ends)
     db.session.add(session)
     db.session.flush()
     signals.announce(signals.user_logged_in, user_id=user.id, sid=session.id)

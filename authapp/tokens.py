@@ -4,12 +4,9 @@ Flask-JWT-Extended mints. Reading is PyJWT itself, once: Flask-JWT-Extended woul
 without `type` for an access token and one without `jti` for one that nobody can revoke.
 """
 
-import hashlib
-import hmac
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import lru_cache
 from typing import Any
 
 import flask_jwt_extended
@@ -17,14 +14,14 @@ import jwt as pyjwt
 from flask import Flask, current_app
 from sqlalchemy import insert
 
-from authapp import clock
+from authapp import clock, keys
 from authapp.errors import TokenExpiredError, TokenInvalidError
 from authapp.extensions import db, jwt
+from authapp.keys import Keyring, PublicKey
 from authapp.models import RevokedToken, Session, User
 
 ACCESS = "access"
 REFRESH = "refresh"
-ALGORITHM = "HS256"
 LEEWAY_SECONDS = 10
 _REQUIRED_CLAIMS = ["exp", "jti", "sub", "type", "sid"]
 # Far more than any token of ours: what is longer is not worth parsing.
@@ -55,10 +52,12 @@ class TokenPair:
     token_type: str = "bearer"  # noqa: S105  # The kind of token (RFC 6750), not one.
 
 
-def configure(app: Flask) -> None:
-    """Tell Flask-JWT-Extended what the settings say."""
+def configure(app: Flask) -> Keyring:
+    """Tell Flask-JWT-Extended what the settings say, and give the keyring, which `app.extensions["authapp"]` keeps.
+
+    Raises `config.ConfigError` for keys that cannot work.
+    """
     app.config.update(
-        JWT_ALGORITHM=ALGORITHM,
         JWT_TOKEN_LOCATION=["headers"],
         # Else every token gets a random claim, and no successor could be minted again.
         JWT_COOKIE_CSRF_PROTECT=False,
@@ -68,6 +67,7 @@ def configure(app: Flask) -> None:
         JWT_DECODE_AUDIENCE=app.config["JWT_AUDIENCE"],
         JWT_DECODE_LEEWAY=LEEWAY_SECONDS,
     )
+    return keys.keyring(app.config)
 
 
 def pair(user: User, session: Session) -> TokenPair:
@@ -80,15 +80,21 @@ def pair(user: User, session: Session) -> TokenPair:
     return TokenPair(access, refresh, int(lifetime.total_seconds()), user, session)
 
 
-def create_access_token(user: User, session: Session) -> str:
+def create_access_token(user: User, session: Session | None = None) -> str:
     """Mint the access token of a session's current generation; `sessions.start` gives a session.
 
-    It is `fresh` until the session is refreshed: then the password was not given just now any more.
+    Without one the token gets a session of its own, which lives exactly as long as it does: it stands in the
+    user's list and can be ended there, and it dies with a change of the password. Call it after you have checked
+    who the user is, `users.authenticate_user` for example, and commit. How long it lives is
+    `ACCESS_TOKEN_EXPIRE_MINUTES`; nothing can refresh it; its roles are the user's, read again at every request.
+
+    It is `fresh` up to `AUTH_FRESH_LOGIN_MINUTES` after the login: a later refresh gives a token that is not.
     """
+    session = _own_session(user) if session is None else session
     claims = {"email": user.email, "role": user.role, **_claims(session, ACCESS, access_expires_at(session))}
     token: str = flask_jwt_extended.create_access_token(
         str(session.user_id),
-        fresh=session.rotated_at == session.authenticated_at,
+        fresh=_is_fresh(session),
         additional_claims=claims,
         additional_headers=_headers(),
     )
@@ -135,6 +141,21 @@ def record(jti: uuid.UUID, type: str, expires_at: datetime) -> None:
     db.session.execute(statement.values(jti=jti, type=type, expires_at=expires_at))
 
 
+def _own_session(user: User) -> Session:
+    """Begin the session of one access token."""
+    now = clock.now()
+    end = now + timedelta(minutes=current_app.config["ACCESS_TOKEN_EXPIRE_MINUTES"])
+    session = Session.begin(user, now, expires_at=end, ends_at=end)
+    db.session.add(session)
+    db.session.flush()
+    return session
+
+
+def _is_fresh(session: Session) -> bool:
+    lasts = timedelta(minutes=current_app.config["AUTH_FRESH_LOGIN_MINUTES"])
+    return session.rotated_at - session.authenticated_at <= lasts
+
+
 def _create_refresh_token(session: Session) -> str:
     token: str = flask_jwt_extended.create_refresh_token(
         str(session.user_id),
@@ -145,7 +166,7 @@ def _create_refresh_token(session: Session) -> str:
 
 
 def _headers() -> dict[str, str]:
-    return {"kid": _key_id(_signing_key())}
+    return {"kid": _keyring().kid}
 
 
 def _claims(session: Session, type: str, expires_at: datetime) -> dict[str, Any]:
@@ -161,7 +182,7 @@ def _decode(token: str, *, expired: bool) -> dict[str, Any]:
     return pyjwt.decode(
         token,
         key=_verifying_key(pyjwt.get_unverified_header(token).get("kid")),
-        algorithms=[ALGORITHM],
+        algorithms=[_keyring().algorithm],
         issuer=config["JWT_ISSUER"],
         audience=config["JWT_AUDIENCE"],
         leeway=LEEWAY_SECONDS,
@@ -173,27 +194,19 @@ def _decode(token: str, *, expired: bool) -> dict[str, Any]:
     )
 
 
-def _verifying_key(kid: object) -> bytes:
-    """Find the key that a token names among the current secret and the earlier ones."""
-    config = current_app.config
-    for secret in (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"]):
-        key = _derived_key(secret)
-        if _key_id(key) == kid:
-            return key
-    raise TokenInvalidError
+def _verifying_key(kid: Any) -> bytes | PublicKey:
+    """Find the key that a token names among the current one and the earlier ones."""
+    try:
+        return _keyring().verifying_keys[kid]
+    except KeyError:
+        raise TokenInvalidError from None
 
 
 @jwt.encode_key_loader
-def _signing_key(_identity: object = None) -> bytes:
-    return _derived_key(current_app.config["SECRET_KEY"])
+def _signing_key(_identity: object = None) -> Any:
+    return _keyring().signing_key
 
 
-@lru_cache(maxsize=8)
-def _derived_key(secret: str) -> bytes:
-    """Derive the token key, so that nothing else which is signed with `SECRET_KEY` can pass for a token."""
-    return hmac.digest(secret.encode(), b"authapp.jwt.HS256", "sha256")
-
-
-@lru_cache(maxsize=8)
-def _key_id(key: bytes) -> str:
-    return hashlib.sha256(b"kid" + key).hexdigest()[:16]
+def _keyring() -> Keyring:
+    found: Keyring = current_app.extensions["authapp"].keyring
+    return found

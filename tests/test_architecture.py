@@ -16,6 +16,7 @@ RULES = {
     "passwords.py",
     "sessions.py",
     "tokens.py",
+    "keys.py",
     "links.py",
     "signin.py",
 }

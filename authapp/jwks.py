@@ -1,0 +1,28 @@
+"""The public keys at `/.well-known/jwks.json` (RFC 7517), with which other services check our tokens."""
+
+import flask
+from flask import Flask, Response, current_app, jsonify
+
+from authapp import api
+from authapp.keys import Keyring
+
+PATH = "/.well-known/jwks.json"
+_CACHED_SECONDS = 300
+
+
+def init_app(app: Flask) -> None:
+    """Add the route, unless the host application has it already."""
+    if any(rule.rule == PATH for rule in app.url_map.iter_rules()):
+        return
+    blueprint = flask.Blueprint(f"{api.OWN_BLUEPRINT}jwks", __name__)
+    blueprint.add_url_rule(PATH, "jwks", jwks)
+    api.handle_errors(blueprint)
+    app.register_blueprint(blueprint)
+
+
+def jwks() -> Response:
+    """Give the public keys, the current one first; none under HS256, whose key is a secret. Not in the envelope."""
+    keyring: Keyring = current_app.extensions["authapp"].keyring
+    response = jsonify(keys=keyring.jwks)
+    response.headers["Cache-Control"] = f"public, max-age={_CACHED_SECONDS}"
+    return response
