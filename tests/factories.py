@@ -2,13 +2,15 @@
 
 import base64
 import json
+from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from flask import Flask
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from authapp import database, users
+from authapp import database, keys, users
 from authapp.extensions import db
 from authapp.mail import outbox
 from authapp.mail.models import OutboxMessage
@@ -19,6 +21,7 @@ BOB = "bob@example.org"
 CAROL = "carol@example.org"
 PASSWORD = "violet-tractor-19-sings"
 OTHER_PASSWORD = "granite-7-harbour-lamp"
+INVALID = (401, "TOKEN_INVALID")
 
 
 class Api:
@@ -119,3 +122,21 @@ def user_of(app: Flask, email: str = ALICE) -> User:
         found = users.find(email)
         assert found is not None
         return found
+
+
+def assert_both_refused(api: Api, pair: dict[str, Any], change: Callable[[str], str]) -> None:
+    """Check that both tokens, so changed, are refused where the unchanged ones are not."""
+    access, refresh = change(pair["access_token"]), change(pair["refresh_token"])
+    response = api.get("/me", token=access)
+    assert refusal(response) == INVALID
+    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
+    assert refusal(api.refresh(refresh)) == INVALID
+    assert refusal(api.post("/logout", {"refresh_token": refresh})) == INVALID
+    assert refusal(api.post("/logout", token=access)) == INVALID
+    data(api.get("/me", token=pair["access_token"]))
+
+
+@cache
+def key_pair(algorithm: str, which: str = "current") -> tuple[str, str]:
+    """Give a private and a public key as PEM, the same ones whenever `which` is the same."""
+    return keys.generate(algorithm)

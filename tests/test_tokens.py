@@ -3,7 +3,6 @@
 import base64
 import json
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -18,12 +17,22 @@ from authapp import addresses, database, sessions, tokens, users
 from authapp.sessions import Client
 from authapp.tokens import create_access_token
 from tests.conftest import MakeApp
-from tests.factories import ALICE, PASSWORD, Api, claims, data, mailed_token, make_user, refusal
+from tests.factories import (
+    ALICE,
+    INVALID,
+    PASSWORD,
+    Api,
+    assert_both_refused,
+    claims,
+    data,
+    mailed_token,
+    make_user,
+    refusal,
+)
 
 pytestmark = pytest.mark.any_database
 
 LATER_SECRET = "a later secret for tests, as long as a secret has to be"
-INVALID = (401, "TOKEN_INVALID")
 
 
 @pytest.fixture
@@ -57,18 +66,6 @@ def raw(app: Flask, payload: bytes, headers: dict[str, Any]) -> str:
 
 def encoded(part: object) -> str:
     return base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
-
-
-def assert_both_refused(api: Api, pair: dict[str, Any], change: Callable[[str], str]) -> None:
-    """Check that both tokens, so changed, are refused where the unchanged ones are not."""
-    access, refresh = change(pair["access_token"]), change(pair["refresh_token"])
-    response = api.get("/me", token=access)
-    assert refusal(response) == INVALID
-    assert 'error="invalid_token"' in response.headers["WWW-Authenticate"]
-    assert refusal(api.refresh(refresh)) == INVALID
-    assert refusal(api.post("/logout", {"refresh_token": refresh})) == INVALID
-    assert refusal(api.post("/logout", token=access)) == INVALID
-    data(api.get("/me", token=pair["access_token"]))
 
 
 def test_claims_signed_again_are_good(app: Flask, api: Api, pair: dict[str, Any]):
