@@ -4,12 +4,12 @@ import logging
 import re
 from functools import partial
 
-from flask import current_app, render_template
+from flask import current_app
 
 from authapp import clock, columns, database
 from authapp.errors import EmailNotSentError
 from authapp.extensions import db
-from authapp.mail import delivery, smtp
+from authapp.mail import delivery, letters, smtp
 from authapp.mail.models import MailRequest, OutboxMessage
 
 log = logging.getLogger(__name__)
@@ -23,13 +23,14 @@ def queue(template: str, *, to: str, subject: str, needed: bool = False, **conte
     One without which the change is worth nothing is `needed`: with `MAIL_DELIVERY=inline` it is sent here and now.
     Raises `EmailNotSentError`, inline only.
     """
+    text, html = letters.write(template, content)
     message = OutboxMessage(
         # One that is sent at once never meets the database, which would give it an id.
         id=columns.new_id(),
         to=to,
         subject=subject,
-        text=render_template(f"authapp/mail/{template}.txt", **content),
-        html=render_template(f"authapp/mail/{template}.html", **content),
+        text=text,
+        html=html,
     )
     if stays_here():
         _show(message)

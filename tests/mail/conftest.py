@@ -33,6 +33,8 @@ class MailServer:
         self.seen: list[EmailMessage] = []
         # The mails for which the client was told that they were taken.
         self.taken: list[EmailMessage] = []
+        # The same mails, byte for byte as they came.
+        self.raw: list[bytes] = []
         self.refused: set[str] = set()
         self.cut_off: set[str] = set()
         self._controller: Controller | None = None
@@ -65,6 +67,7 @@ class MailServer:
             server.transport.abort()
             raise ConnectionResetError
         self.taken.append(message)
+        self.raw.append(envelope.content)
         return "250 OK"
 
 
