@@ -13,13 +13,13 @@ _STEPS = 20
 
 def names() -> dict[str, str]:
     """Give what every template knows: the name, the colour, and the colour of text on it."""
-    color: str = current_app.config["AUTH_BRAND_COLOR"]
+    color = _color()
     return {"brand": current_app.config["AUTH_BRAND_NAME"], "color": color, "on_color": text_on(color)}
 
 
 def stylesheet() -> str:
     """Give the colours as a style sheet, since a page without inline styles can have them in no other way."""
-    color: str = current_app.config["AUTH_BRAND_COLOR"]
+    color = _color()
     dark = readable(color, page=_DARK_PAGE)
     light = _rules(color, accent=readable(color, page=_LIGHT_PAGE))
     return f"{light}@media (prefers-color-scheme: dark) {{\n{_rules(dark, accent=dark)}}}\n"
@@ -41,6 +41,11 @@ def contrast(one: str, other: str) -> float:
     """Give the contrast of two colours, 1 to 21 (WCAG 2.2, "contrast ratio")."""
     darker, lighter = sorted((_luminance(one), _luminance(other)))
     return (lighter + 0.05) / (darker + 0.05)
+
+
+def _color() -> str:
+    color: str = current_app.config["AUTH_BRAND_COLOR"]
+    return color.lower()
 
 
 def _rules(fill: str, *, accent: str) -> str:

@@ -1,50 +1,176 @@
-"""The pages that people land on from a mail: plain HTML, no script. Opening one changes nothing, its button does."""
+"""The pages that people land on from a mail. Opening one changes nothing: its button does, with or without the script.
+
+Addresses within a page are relative to it, so that a proxy may serve them below any path.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
 
 import flask
-from flask import Response, render_template, request, url_for
+from flask import Response, current_app, render_template, request
 
-from authapp import addresses, api, body, database
-from authapp.errors import LinkInvalidError
+from authapp import addresses, api, body, brand, credentials, database, links
+from authapp.errors import (
+    BadRequestError,
+    LinkInvalidError,
+    MethodNotAllowedError,
+    PayloadTooLargeError,
+    ValidationError,
+)
 
-CSP = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+CSP = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
+# By purpose: the template, and the route of the API that the script posts to.
+_PAGES = {
+    links.VERIFY_EMAIL: ("authapp/verify_email.html", "verify-email"),
+    links.RESET_PASSWORD: ("authapp/reset_password.html", "reset-password"),
+    links.CHANGE_EMAIL: ("authapp/change_email.html", "change-email/confirm"),
+}
+_WORTH_ANOTHER_TRY = (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.TOO_MANY_REQUESTS)
 _KEPT_HEADERS = ("Retry-After", "Allow")
+_BRAND_SECONDS = 300
 
 blueprint = flask.Blueprint(f"{api.OWN_BLUEPRINT}pages", __name__, template_folder="templates", static_folder="static")
 
 
 @blueprint.get("/verify-email")
 def verify_email() -> Response:
-    """Show the button that verifies the address; mail scanners open this page too."""
-    token = request.args.get("token", "")
-    if not token:
-        raise LinkInvalidError
-    return _page("authapp/verify_email.html", token=token, action=url_for(".confirm_email"))
+    """Show the button that verifies the address."""
+    return _form_page(links.VERIFY_EMAIL, token=_token_of_link())
 
 
 @blueprint.post("/verify-email/page")
 @api.retrying
 def confirm_email() -> Response:
     """Verify the address that the page's form speaks of."""
-    addresses.confirm(body.parse_form(body.read(request)).get("token", ""))
+    addresses.confirm(_form().get("token", ""))
     database.commit()
-    return _page("authapp/message.html", title="Done", message="Your account has been activated.")
+    return _landing(links.VERIFY_EMAIL, state="done")
+
+
+@blueprint.get("/reset-password")
+def reset_password() -> Response:
+    """Show the form for a new password, or that the link is dead: nobody should think one up in vain."""
+    token = _token_of_link()
+    links.check(token, links.RESET_PASSWORD)
+    return _form_page(links.RESET_PASSWORD, token=token)
+
+
+@blueprint.post("/reset-password/page")
+@api.retrying
+def set_password() -> Response:
+    """Set the password that was typed twice."""
+    form = _form()
+    token, password = form.get("token", ""), form.get("new_password", "")
+    if not token:
+        raise LinkInvalidError
+    if form.get("new_password_confirm") != password:
+        raise ValidationError(details={"new_password_confirm": ["The passwords differ."]})
+    if "\x00" in password:
+        raise ValidationError(details={"new_password": ["Not valid text."]})
+    credentials.reset(token, password)
+    database.commit()
+    return _landing(links.RESET_PASSWORD, state="done")
+
+
+@blueprint.get("/change-email")
+def change_email() -> Response:
+    """Show the button that makes the new address the account's."""
+    return _form_page(links.CHANGE_EMAIL, token=_token_of_link())
+
+
+@blueprint.post("/change-email/page")
+@api.retrying
+def confirm_change() -> Response:
+    """Change the address as the page's form says."""
+    addresses.confirm_change(_form().get("token", ""))
+    database.commit()
+    return _landing(links.CHANGE_EMAIL, state="done")
+
+
+@blueprint.get("/verify-email/page")
+@blueprint.get("/reset-password/page")
+@blueprint.get("/change-email/page")
+def come_back() -> Response:
+    """Say that the address of a form that was sent is none to open."""
+    raise MethodNotAllowedError("Please open the link in your mail once more.", headers={"Allow": "POST"})
+
+
+@blueprint.get("/brand.css")
+def brand_css() -> Response:
+    """Give the operator's colours; they may change with the next start."""
+    style = Response(brand.stylesheet(), mimetype="text/css")
+    style.cache_control.public, style.cache_control.max_age = True, _BRAND_SECONDS
+    return style
 
 
 def answer_error(error: Exception) -> Response:
-    """Show what went wrong as a page."""
-    answer = api.answer_error(error)
-    message = answer.get_json()["error"]["message"]
-    page = _page("authapp/message.html", title="That did not work", message=message)
-    page.status_code = answer.status_code
-    page.headers.update({name: value for name, value in answer.headers.items() if name in _KEPT_HEADERS})
+    """Show what went wrong as a page: with the form again, where pressing its button again may help."""
+    refusal = api.answer_error(error)
+    page = _refused(refusal.status_code, **refusal.get_json()["error"])
+    page.status_code = refusal.status_code
+    page.headers.update({name: value for name, value in refusal.headers.items() if name in _KEPT_HEADERS})
     return page
+
+
+def _refused(status: int, *, code: str, message: str, details: Mapping[str, Any] | None = None) -> Response:
+    purpose, token = _purpose(), _token_of_form()
+    if purpose and (code.startswith("LINK_") or "token" in (details or {})):
+        return _landing(purpose, state="refused")
+    if purpose and token and (status in _WORTH_ANOTHER_TRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+        return _form_page(purpose, token=token, message="" if details else message, errors=details or {})
+    return _page("authapp/message.html", message=message)
+
+
+def _form_page(purpose: str, *, token: str, message: str = "", errors: Mapping[str, Any] | None = None) -> Response:
+    return _landing(purpose, state="form", token=token, message=message, errors=errors or {})
+
+
+def _landing(purpose: str, *, state: str, **content: object) -> Response:
+    least = current_app.config["AUTH_PASSWORD_MIN_LENGTH"]
+    template, route = _PAGES[purpose]
+    known = {"purpose": purpose, "route": route, "state": state, "hours": links.hours(purpose), "min_length": least}
+    return _page(template, **{"token": "", "message": "", "errors": {}, **known, **content})
 
 
 def _page(template: str, **content: object) -> Response:
-    page = Response(render_template(template, **content), mimetype="text/html")
+    # From `…/verify-email/page` to what lies beside `…/verify-email`.
+    base = "../" * _below_prefix().count("/")
+    page = Response(render_template(template, base=base, **brand.names(), **content), mimetype="text/html")
     page.headers["Content-Security-Policy"] = CSP
     return page
+
+
+def _below_prefix() -> str:
+    return request.path.removeprefix(current_app.config["AUTH_URL_PREFIX"] + "/")
+
+
+def _purpose() -> str | None:
+    name = _below_prefix().partition("/")[0]
+    return name if name in _PAGES else None
+
+
+def _form() -> dict[str, str]:
+    return body.parse_form(body.read(request))
+
+
+def _token_of_form() -> str:
+    try:
+        return _form().get("token", "") if request.method == "POST" else ""
+    except (BadRequestError, PayloadTooLargeError):
+        return ""
+
+
+def _token_of_link() -> str:
+    """Give the token of a link that was opened. Raises `LinkInvalidError` where there is none."""
+    token = request.args.get("token", "")
+    if not token:
+        raise LinkInvalidError
+    return token
 
 
 api.handle_errors(blueprint, answer_error)
