@@ -16,6 +16,9 @@ from authapp.extensions import db
 from authapp.testing import TEST_SETTINGS, empty_tables
 from tests.factories import Api
 
+# As a host application's tests have them.
+pytest_plugins = ["authapp.testing"]
+
 MYSQL_URL = make_url(os.environ.get("TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306"))
 MakeApp = Callable[..., Flask]
 

@@ -7,21 +7,19 @@ from functools import cache
 from typing import Any
 
 from flask import Flask
-from sqlalchemy import select
 from werkzeug.test import TestResponse
 
-from authapp import database, keys, users
-from authapp.extensions import db
-from authapp.mail import outbox
-from authapp.mail.models import OutboxMessage
+from authapp import keys, testing, users
 from authapp.models import User
 
-ALICE = "alice@example.org"
+ALICE = testing.EMAIL
 BOB = "bob@example.org"
 CAROL = "carol@example.org"
-PASSWORD = "violet-tractor-19-sings"
+PASSWORD = testing.PASSWORD
 OTHER_PASSWORD = "granite-7-harbour-lamp"
 INVALID = (401, "TOKEN_INVALID")
+
+mails = testing.mails
 
 
 class Api:
@@ -69,10 +67,7 @@ class Api:
 
 def make_user(app: Flask, email: str = ALICE, password: str = PASSWORD, **more: Any) -> str:
     """Make a verified account (unless told otherwise) and give its id."""
-    with app.app_context():
-        user = users.create_user(email, password, **{"is_verified": True, **more})
-        database.commit()
-        return str(user.id)
+    return str(testing.add_user(app, email, password, **more).id)
 
 
 def data(response: TestResponse, status: int = 200) -> Any:
@@ -97,16 +92,9 @@ def refusal(response: TestResponse) -> tuple[int, str]:
     return response.status_code, error["code"]
 
 
-def mails(app: Flask) -> list[OutboxMessage]:
-    """Give the mails of the outbox, oldest first."""
-    with app.app_context():
-        return list(db.session.scalars(select(OutboxMessage).order_by(OutboxMessage.id)))
-
-
 def mailed_token(app: Flask, number: int = -1) -> str:
     """Give the token of the link in a mail, the newest unless told otherwise."""
-    (link,) = outbox.links_of(mails(app)[number])
-    return link.partition("token=")[2]
+    return testing.mailed_token(mails(app)[number])
 
 
 def claims(token: str) -> dict[str, Any]:
