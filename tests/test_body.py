@@ -31,6 +31,9 @@ ROUTES: dict[str, dict[str, object]] = {
     "/email-verification/confirm": {"token": "token"},
     "/resend-verification": {"email": ALICE},
     "/email-verification/resend": {"email": ALICE},
+    "/forgot-password": {"email": ALICE},
+    "/reset-password": {"token": "token", "new_password": PASSWORD},
+    "/change-email/confirm": {"token": "token"},
 }
 FIELDS = [(path, field) for path, fields in ROUTES.items() for field in fields]
 FIELDS += [("/register", "password_confirm"), ("/register", "passwordConfirm")]

@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from authapp import create_app
 from authapp.testing import TEST_SETTINGS, empty_tables
-from tests.factories import ALICE, PASSWORD, Api, make_user
+from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, make_user
 
 KNOWN = {
     "BAD_REQUEST": {400},
@@ -38,8 +38,15 @@ POSTS = [
     "/email-verification/confirm",
     "/resend-verification",
     "/email-verification/resend",
+    "/forgot-password",
+    "/password-reset/request",
+    "/reset-password",
+    "/password-reset/confirm",
+    "/change-email/confirm",
 ]
+SIGNED_IN = [("POST", "/change-password"), ("POST", "/change-email"), ("DELETE", "/me"), ("PATCH", "/me")]
 FIELDS = ["email", "password", "name", "photo", "password_confirm", "passwordConfirm", "token", "refresh_token", "role"]
+FIELDS += ["new_password", "current_password", "new_email"]
 
 hostile = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -148,6 +155,23 @@ def check(answer: TestResponse) -> tuple[int, str | None]:
 @given(path=paths, body=bodies)
 def test_json_of_any_content_is_answered(api: Api, path: str, body: dict[str, Any]):
     check(api.post(path, data=json.dumps(body).encode(), content_type="application/json"))
+
+
+@pytest.fixture
+def bobs_token(app: Flask, api: Api) -> str:
+    """An access token of Bob's, whose password no generated body has."""
+    make_user(app, BOB, OTHER_PASSWORD)
+    return str(api.log_in(BOB, OTHER_PASSWORD)["access_token"])
+
+
+@hostile
+@given(where=st.sampled_from(SIGNED_IN), body=bodies | st.dictionaries(st.sampled_from(FIELDS[-4:]), texts | values))
+def test_json_of_any_content_from_somebody_signed_in_is_answered(
+    api: Api, bobs_token: str, where: tuple[str, str], body: dict[str, Any]
+):
+    raw = json.dumps(body).encode()
+    answer = api.request(*where, data=raw, content_type="application/json", token=bobs_token)
+    assert check(answer)[1] not in ("TOKEN_INVALID", "TOKEN_REVOKED"), "the account must not have changed"
 
 
 @hostile
