@@ -4,27 +4,23 @@ Rules change objects and never commit. An entry point (view, command, worker) ca
 """
 
 import contextlib
-import logging
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pymysql
 from flask import Flask
-from sqlalchemy import Engine, Select, create_engine, event
+from sqlalchemy import Engine, Select, create_engine
 from sqlalchemy.engine import URL, CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql.dml import UpdateBase
 
 from authapp.config import is_in_memory
 from authapp.errors import ServiceUnavailableError
 from authapp.extensions import db
-
-log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 5
@@ -47,8 +43,6 @@ _SQLITE_AWAY_CODES = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_INTERRUPT,
     sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL,
 })  # fmt: skip
-_WAITING = "authapp.waiting_for_commit"
-_DUE = "authapp.due"
 
 
 def configure(app: Flask) -> None:
@@ -74,8 +68,12 @@ def _keep_to_ourselves(app: Flask, url: URL) -> None:
         file.touch(mode=0o600, exist_ok=True)
 
 
-def engine_options(url: URL) -> dict[str, Any]:
-    """Give the options for `create_engine`; values never show in an exception (they may be password hashes)."""
+def engine_options(url: URL | str) -> dict[str, Any]:
+    """Give the options for `create_engine`, also as a host's own `SQLALCHEMY_ENGINE_OPTIONS`.
+
+    Values never show in an exception (they may be password hashes), and SQLite keeps to its foreign keys.
+    """
+    url = make_url(url)
     if url.get_backend_name() == "sqlite":
         # With this isolation level the driver opens a transaction at the first write, and takes the write lock
         # with it: a read never locks, and two writers wait for each other instead of failing half-way.
@@ -157,23 +155,6 @@ def change(statement: UpdateBase) -> int:
     return result.rowcount
 
 
-def after_commit(call: Callable[[], object]) -> None:
-    """Have `call` made once the change under way is committed, by us or by the host; a rollback forgets it.
-
-    What it raises is logged only.
-    """
-    session = db.session()
-    if _DUE not in session.info:
-        session.info[_DUE] = []
-        event.listen(session, "after_commit", _release_calls)
-        event.listen(session, "after_rollback", _forget_calls)
-        event.listen(session, "after_transaction_end", _make_calls)
-    if not session.in_transaction():
-        # Without one there would be nothing that a rollback undoes, and so no word of it.
-        session.begin()
-    session.info.setdefault(_WAITING, []).append(call)
-
-
 def commit() -> None:
     """Commit the session. For entry points: views, commands, workers."""
     db.session.commit()
@@ -182,26 +163,6 @@ def commit() -> None:
 def rollback() -> None:
     """Undo the session's changes."""
     db.session.rollback()
-
-
-def _release_calls(session: Session) -> None:
-    session.info[_DUE] += session.info.pop(_WAITING, [])
-
-
-def _forget_calls(session: Session) -> None:
-    session.info.pop(_WAITING, None)
-
-
-def _make_calls(session: Session, transaction: SessionTransaction) -> None:
-    """Make the calls once the session can be used again: a listener may want to write."""
-    if transaction.parent is not None:
-        return
-    calls, session.info[_DUE] = session.info[_DUE], []
-    for call in calls:
-        try:
-            call()
-        except Exception:
-            log.exception("after_commit_failed")
 
 
 def start_over() -> None:

@@ -160,6 +160,7 @@ def _advance(session: Session, claims: Claims, client: Client) -> bool:
     tokens.revoke(claims)
     for name, value in moved.items():
         setattr(session, name, value)
+    signals.announce(signals.session_refreshed, user_id=session.user_id, sid=session.id)
     return True
 
 

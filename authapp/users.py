@@ -1,6 +1,7 @@
 """Accounts: make, authenticate, find, change, disable, delete."""
 
 import uuid
+from typing import NoReturn
 
 from email_validator import EmailNotValidError, validate_email
 from flask import current_app
@@ -12,6 +13,7 @@ from authapp import database, links, passwords, sessions, signals
 from authapp.errors import (
     USER_GONE,
     AccountDisabledError,
+    AuthError,
     EmailNotVerifiedError,
     InvalidCredentialsError,
     TokenInvalidError,
@@ -77,12 +79,12 @@ def authenticate_user(email: str, password: str) -> User:
         with database.reading() as reader:
             user = reader.scalar(select(User).where(User.email == address))
         if not passwords.verify(password, user.password_hash if user else None) or user is None:
-            raise InvalidCredentialsError
+            _refuse_login(InvalidCredentialsError(), address, user)
         renewed = passwords.hash(password) if passwords.is_outdated(user.password_hash) else None
     if not user.is_active:
-        raise AccountDisabledError
+        _refuse_login(AccountDisabledError(), address, user)
     if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"] and not user.is_verified:
-        raise EmailNotVerifiedError
+        _refuse_login(EmailNotVerifiedError(), address, user)
     db.session.add(user)
     if renewed:
         _renew_hash(user, renewed)
@@ -107,6 +109,7 @@ def change_profile(user_id: uuid.UUID, **changes: str | None) -> User:
         raise TokenInvalidError(USER_GONE)
     for field, value in changes.items():
         setattr(user, field, value)
+    signals.announce(signals.user_changed, user_id=user.id, what="profile")
     return user
 
 
@@ -138,6 +141,12 @@ def delete(user: User) -> None:
     for hanging in (Session, Link):
         database.change(delete_from(hanging).where(hanging.user_id == user.id))
     signals.announce(signals.user_deleted, user_id=user.id, email=user.email)
+
+
+def _refuse_login(refusal: AuthError, address: str, user: User | None) -> NoReturn:
+    user_id = user.id if user else None
+    signals.announce_refusal(signals.login_failed, user_id=user_id, email=address, code=refusal.code)
+    raise refusal
 
 
 def _renew_hash(user: User, password_hash: str) -> None:

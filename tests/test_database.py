@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from authapp import addresses, create_app, database, users
+from authapp import addresses, afterwards, create_app, database, users
 from authapp.api import Blueprint
 from authapp.columns import new_id
 from authapp.extensions import db
@@ -217,9 +217,9 @@ def test_outage_is_told_from_a_mistake(error: Exception, is_away: bool):
 def test_calls_wait_for_the_commit_and_a_rollback_forgets_them(app: Flask):
     called: list[str] = []
     with app.app_context():
-        database.after_commit(lambda: called.append("forgotten"))
+        afterwards.on_commit(lambda: called.append("forgotten"))
         database.rollback()
-        database.after_commit(lambda: called.append("made"))
+        afterwards.on_commit(lambda: called.append("made"))
         assert called == []
         database.commit()
         database.commit()

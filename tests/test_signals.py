@@ -14,10 +14,23 @@ from sqlalchemy import event, func, select
 from sqlalchemy.exc import OperationalError
 
 from authapp import clock, credentials, database, signals, users
+from authapp.errors import InvalidCredentialsError
 from authapp.extensions import db
 from authapp.models import Session, User
 from tests.conftest import MakeApp
-from tests.factories import ALICE, BOB, OTHER_PASSWORD, Api, claims, data, mailed_token, make_user, refusal
+from tests.factories import (
+    ALICE,
+    BOB,
+    CAROL,
+    OTHER_PASSWORD,
+    PASSWORD,
+    Api,
+    claims,
+    data,
+    mailed_token,
+    make_user,
+    refusal,
+)
 
 ALL = [
     signals.user_registered,
@@ -28,6 +41,8 @@ ALL = [
     signals.user_changed,
     signals.user_deleted,
     signals.session_ended,
+    signals.login_failed,
+    signals.session_refreshed,
     signals.token_reused,
 ]
 
@@ -114,11 +129,55 @@ def test_login_and_the_end_of_its_session_are_announced(app: Flask, api: Api, he
     ]
 
 
-def test_refresh_is_no_login(app: Flask, api: Api, heard: Heard):
-    make_user(app)
+def test_refresh_is_no_login_but_announced(app: Flask, api: Api, heard: Heard):
+    user_id = uuid.UUID(make_user(app))
     pair = api.log_in()
-    data(api.refresh(pair["refresh_token"]))
+    for _ in range(2):
+        data(api.refresh(pair["refresh_token"]))
     assert len(heard.of(signals.user_logged_in)) == 1
+    sid = uuid.UUID(claims(pair["access_token"])["sid"])
+    assert heard.of(signals.session_refreshed) == [{"sender": app, "user_id": user_id, "sid": sid}], "once a successor"
+
+
+def test_login_that_fails_is_announced_though_its_request_is_refused(app: Flask, api: Api, heard: Heard):
+    verified, unverified = uuid.UUID(make_user(app)), uuid.UUID(make_user(app, BOB, is_verified=False))
+    disabled = uuid.UUID(make_user(app, CAROL))
+    with app.app_context():
+        users.set_active(users.find(CAROL) or User(), False)
+        database.commit()
+    heard.clear()
+    tries = [("nobody@example.org", PASSWORD), (ALICE, OTHER_PASSWORD), (BOB, PASSWORD), (CAROL, PASSWORD)]
+    codes = [refusal(api.post("/login", {"email": email, "password": password}))[1] for email, password in tries]
+    assert heard == [
+        ("login-failed", {"sender": app, "user_id": user_id, "email": email, "code": code})
+        for user_id, (email, _), code in zip((None, verified, unverified, disabled), tries, codes, strict=True)
+    ]
+    assert codes == ["INVALID_CREDENTIALS", "INVALID_CREDENTIALS", "EMAIL_NOT_VERIFIED", "ACCOUNT_DISABLED"]
+
+
+def test_listener_may_write_down_a_login_that_failed(app: Flask, api: Api):
+    user_id = make_user(app)
+
+    def lock(sender: object, user_id: uuid.UUID, **_: Any) -> None:
+        users.set_active(db.session.get_one(User, user_id), False)
+        database.commit()
+
+    with listening(signals.login_failed, lock):
+        assert refusal(api.post("/login", {"email": ALICE, "password": OTHER_PASSWORD}))[0] == 401
+    with app.app_context():
+        assert not db.session.get_one(User, uuid.UUID(user_id)).is_active
+
+
+def test_login_that_fails_in_a_script_is_announced_too(app: Flask, heard: Heard):
+    with app.app_context(), pytest.raises(InvalidCredentialsError):
+        users.authenticate_user(ALICE, PASSWORD)
+    assert [fields["code"] for fields in heard.of(signals.login_failed)] == ["INVALID_CREDENTIALS"]
+
+
+def test_changed_profile_is_announced(app: Flask, api: Api, heard: Heard):
+    user_id = uuid.UUID(make_user(app))
+    data(api.patch("/me", {"name": "Alice"}, token=api.log_in()["access_token"]))
+    assert heard.of(signals.user_changed) == [{"sender": app, "user_id": user_id, "what": "profile"}]
 
 
 def test_reuse_is_announced_though_its_request_is_refused(app: Flask, api: Api, heard: Heard):
@@ -202,7 +261,6 @@ def test_refused_request_announces_nothing(app: Flask, api: Api, heard: Heard):
     heard.clear()
     assert refusal(api.register(BOB))[0] == 409
     assert refusal(api.register(password="password"))[0] == 422
-    assert refusal(api.post("/login", {"email": BOB, "password": OTHER_PASSWORD}))[0] == 401
     assert refusal(api.post("/verify-email", {"token": "nonsense"}))[0] == 400
     assert heard == []
 

@@ -6,7 +6,7 @@ from functools import partial
 
 from flask import current_app
 
-from authapp import clock, columns, database
+from authapp import afterwards, clock, columns
 from authapp.errors import EmailNotSentError
 from authapp.extensions import db
 from authapp.mail import delivery, letters, smtp
@@ -39,14 +39,14 @@ def queue(template: str, *, to: str, subject: str, needed: bool = False, **conte
         return
     else:
         message.due_at = clock.now()
-        database.after_commit(delivery.wake)
+        afterwards.on_commit(delivery.wake)
     db.session.add(message)
 
 
 def ask(kind: str, email: str) -> None:
     """Write down that a mail of this kind is wanted; `mail.requests` answers once that is committed."""
     db.session.add(MailRequest(kind=kind, email=email))
-    database.after_commit(delivery.answer)
+    afterwards.on_commit(delivery.answer)
 
 
 def stays_here() -> bool:
@@ -62,7 +62,7 @@ def links_of(message: OutboxMessage) -> list[str]:
 def _show(message: OutboxMessage) -> None:
     """Show the links to whoever watches the log; the mail itself is never due."""
     for link in links_of(message):
-        database.after_commit(partial(log.info, "development_mail", extra={"link": link}))
+        afterwards.on_commit(partial(log.info, "development_mail", extra={"link": link}))
 
 
 def _send_now(message: OutboxMessage) -> None:
