@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from authapp.auth import change_email, login, me, pages, passwords, register, sessions
+from authapp.auth import change_email, login, me, oauth2, pages, passwords, register, sessions
 from authapp.auth.blueprint import blueprint
 
 __all__ = ["change_email", "init_app", "login", "me", "passwords", "register", "sessions"]
@@ -11,5 +11,6 @@ __all__ = ["change_email", "init_app", "login", "me", "passwords", "register", "
 def init_app(app: Flask) -> None:
     """Mount the routes and the pages below `AUTH_URL_PREFIX`."""
     prefix = app.config["AUTH_URL_PREFIX"]
-    app.extensions["authapp"].api.register_blueprint(blueprint, url_prefix=prefix)
+    for routes in (blueprint, oauth2.blueprint):
+        app.extensions["authapp"].api.register_blueprint(routes, url_prefix=prefix)
     app.register_blueprint(pages.blueprint, url_prefix=prefix)

@@ -2,25 +2,37 @@
 
 from typing import Any
 
+from flask import Response
+
 from authapp import cookies, database, protect, signin, users
+from authapp.auth import oauth2
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import LoginSchema, MessageSchema, RefreshTokenSchema, TokensSchema
 from authapp.tokens import TokenPair
 
 
-@blueprint.route("/login", methods=["POST"])
-@blueprint.arguments(LoginSchema)
-@blueprint.response(200, TokensSchema)
-def login(credentials: dict[str, str]) -> TokenPair:
-    """Log in with an e-mail address and a password."""
-    user = users.authenticate_user(credentials["email"], credentials["password"])
+def _log_in(email: str, password: str) -> TokenPair:
+    user = users.authenticate_user(email, password)
     pair = signin.sign_in(user, client())
     database.commit()
     cookies.hand_over(pair)
     return pair
 
 
-blueprint.add_url_rule("/login/json", "login_json", login, methods=["POST"])
+def log_in_by_form() -> Response:
+    """Log in with a form, the OAuth2 password grant."""
+    return oauth2.answer(_log_in(*oauth2.read_grant()))
+
+
+@blueprint.route("/login/json", methods=["POST"])
+@blueprint.arguments(LoginSchema)
+@blueprint.response(200, TokensSchema)
+def login(credentials: dict[str, str]) -> TokenPair:
+    """Log in with an e-mail address and a password."""
+    return _log_in(credentials["email"], credentials["password"])
+
+
+oauth2.blueprint.add_url_rule("/login", "login", oauth2.or_form(log_in_by_form)(login), methods=["POST"])
 
 
 @blueprint.route("/refresh", methods=["POST"])
