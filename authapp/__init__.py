@@ -10,7 +10,23 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from authapp import api, auth, cli, config, cookies, database, extensions, health, host, jwks, keys, logs, mail, tokens
+from authapp import (
+    api,
+    auth,
+    cli,
+    config,
+    cookies,
+    cors,
+    database,
+    extensions,
+    health,
+    host,
+    jwks,
+    keys,
+    logs,
+    mail,
+    tokens,
+)
 from authapp.mail.delivery import Worker
 from authapp.passwords import Gate
 
@@ -18,7 +34,7 @@ __all__ = ["__version__", "create_app", "init_app"]
 
 __version__ = "0.1.0"
 
-PARTS = (auth, cookies, jwks, mail, cli)
+PARTS = (auth, cookies, cors, jwks, mail, cli)
 """What both kinds of application have. A new capability is added by its name here."""
 
 SERVICE_PARTS = (health, logs)

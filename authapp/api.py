@@ -111,8 +111,7 @@ def init_app(app: Flask, *, owns_all: bool) -> None:
     """Set up the hooks. `owns_all`: every request of this application is authapp's."""
 
     def is_ours() -> bool:
-        prefix, own = app.config["AUTH_URL_PREFIX"], (request.blueprint or "").startswith(OWN_BLUEPRINT)
-        return owns_all or own or request.path == prefix or request.path.startswith(f"{prefix}/")
+        return owns_all or (request.blueprint or "").startswith(OWN_BLUEPRINT) or is_below_prefix()
 
     @app.before_request
     def begin() -> Any:
@@ -131,6 +130,12 @@ def init_app(app: Flask, *, owns_all: bool) -> None:
         handle_errors(app)
     # A protected view of the host's raises refusals too; a handler of the host's own for them comes first.
     app.error_handler_spec[None][None].setdefault(AuthError, answer_error)
+
+
+def is_below_prefix() -> bool:
+    """Say whether the request is for a path below `AUTH_URL_PREFIX`, where every answer is ours."""
+    prefix = current_app.config["AUTH_URL_PREFIX"]
+    return bool(request.path == prefix or request.path.startswith(f"{prefix}/"))
 
 
 def answer_error(error: Exception) -> Response:

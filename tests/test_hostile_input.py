@@ -12,6 +12,7 @@ from werkzeug.test import TestResponse
 
 from authapp import create_app
 from authapp.testing import TEST_SETTINGS, empty_tables
+from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, make_user
 
 KNOWN = {
@@ -139,6 +140,10 @@ def check(answer: TestResponse) -> tuple[int, str | None]:
         return answer.status_code, None
     body = answer.json
     assert isinstance(body, dict)
+    if set(body) == {"error", "error_description"}:
+        # A form login.
+        assert answer.status_code == 400
+        return answer.status_code, None
     if body["success"]:
         assert set(body) == {"success", "data"}
         assert answer.status_code in (200, 201, 202)
@@ -190,8 +195,8 @@ def test_bytes_of_any_kind_are_answered(api: Api, path: str, raw: bytes, content
 
 @hostile
 @given(
-    path=st.sampled_from(["/register", "/verify-email/page"]),
-    form=st.lists(st.tuples(fields, texts), max_size=5),
+    path=st.sampled_from(["/register", "/verify-email/page", "/login"]),
+    form=st.lists(st.tuples(fields | st.sampled_from(["username", "grant_type", "scope"]), texts), max_size=5),
 )
 def test_forms_of_any_content_are_answered(api: Api, path: str, form: list[tuple[str, str]]):
     raw = "&".join(f"{name}={value}" for name, value in form).encode(errors="surrogatepass")
@@ -213,6 +218,34 @@ def test_authorization_of_any_content_is_answered(api: Api, token: str, scheme: 
         ("POST", "/logout"),
     ):
         assert check(api.request(method, path, headers=given_headers))[0] == 401
+
+
+@hostile
+@given(
+    cookie=header_texts,
+    csrf=header_texts,
+    origin=header_texts | st.sampled_from(["null", "http://[", "http://a:b", "https://a:99999", "//", "http://\xe9"]),
+    names=st.lists(st.sampled_from(["access_token", "refresh_token", "logged_in"]), max_size=3),
+)
+def test_cookies_of_any_content_are_answered(
+    in_cookie_mode: Api, cookie: str, csrf: str, origin: str, names: list[str]
+):
+    given_headers = {
+        "Cookie": "; ".join(f"{name}={cookie}" for name in names),
+        "Origin": origin,
+        "X-CSRF-TOKEN": csrf,
+    }
+    for method, path in (("GET", "/me"), ("PATCH", "/me"), ("POST", "/refresh"), ("POST", "/logout")):
+        answer = in_cookie_mode.request(method, path, headers=given_headers)
+        assert check(answer)[0] == 401
+        assert "Set-Cookie" not in answer.headers
+    assert check(in_cookie_mode.post("/login", {"email": ALICE, "password": "x"}, headers=given_headers))[0] == 401
+
+
+@pytest.fixture
+def in_cookie_mode(make_app: MakeApp) -> Api:
+    """A client of a service that reads cookies and has a front end elsewhere."""
+    return Api(make_app(AUTH_COOKIES=True, CLIENT_ORIGIN="https://app.example.com"))
 
 
 @hostile

@@ -106,7 +106,7 @@ def test_opening_a_page_changes_nothing(app: Flask, api: Api, purpose: str):
     """Mail scanners open every link before its reader does."""
     token = link_for(app, purpose)
     for method in ("GET", "HEAD", "GET", "OPTIONS"):
-        assert api.request(method, f"/{purpose}?token={token}").status_code == 200
+        assert api.request(method, f"/{purpose}?token={token}").status_code in (200, 204)
     assert not is_done(app, purpose)
     assert_is_page(api.get(f"/{purpose}?token={token}"), 200)
 
