@@ -1,0 +1,40 @@
+"use strict";
+
+const status = document.getElementById("status");
+
+function cookie(name) {
+  return document.cookie.split("; ").find((pair) => pair.startsWith(name + "="))?.slice(name.length + 1) ?? "";
+}
+
+async function send(method, path, body, csrf) {
+  const headers = { "Content-Type": "application/json", "X-CSRF-TOKEN": cookie(csrf ?? "csrf_access_token") };
+  const response = await fetch(path, { method, headers, body: body && JSON.stringify(body) });
+  if (response.status === 401 && csrf === undefined && cookie("logged_in")) {
+    // The access token is over: the refresh token, which only this path gets, brings the next one.
+    await send("POST", "/api/auth/refresh", {}, "csrf_refresh_token");
+    return send(method, path, body, "csrf_access_token");
+  }
+  return response;
+}
+
+async function act(method, path, body, done) {
+  const response = await send(method, path, body);
+  if (response.ok && done) status.textContent = done;
+  else if (response.ok) location.reload();
+  else status.textContent = (await response.json()).error.message;
+}
+
+function onSubmit(id, path, done) {
+  document.getElementById(id)?.addEventListener("submit", (event) => {
+    event.preventDefault();
+    act("POST", path, Object.fromEntries(new FormData(event.target)), done);
+  });
+}
+
+onSubmit("register", "/api/auth/register", "Please follow the link in the mail: in development it is at /dev/mailbox.");
+onSubmit("login", "/api/auth/login");
+onSubmit("add", "/notes");
+document.getElementById("logout")?.addEventListener("click", () => act("POST", "/api/auth/logout", {}));
+for (const button of document.querySelectorAll("[data-note]")) {
+  button.addEventListener("click", () => act("DELETE", `/notes/${button.dataset.note}`));
+}
