@@ -3,9 +3,7 @@
 Rules change objects and never commit. An entry point (view, command, worker) calls `commit` on its last line.
 """
 
-import contextlib
 import sqlite3
-from pathlib import Path
 from typing import Any
 
 import pymysql
@@ -18,6 +16,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql.dml import UpdateBase
 
+from authapp import sqlite
 from authapp.config import is_in_memory
 from authapp.errors import ServiceUnavailableError
 from authapp.extensions import db
@@ -36,7 +35,7 @@ _SQLITE_DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONS
 # library that speaks: it lost the server.
 _AWAY_CODES = frozenset({
     1021, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1135, 1152, 1158, 1159, 1160, 1161, 1184, 1203, 1226,
-    1290, 1317, 1836, 1927, 1969, 3024, 4031,
+    1290, 1317, 1698, 1836, 1927, 1969, 3024, 4031,
 })  # fmt: skip
 _CLIENT_CODES = range(2000, 3000)
 _SQLITE_AWAY_CODES = frozenset({
@@ -46,7 +45,7 @@ _SQLITE_AWAY_CODES = frozenset({
 
 
 def configure(app: Flask) -> None:
-    """Give Flask-SQLAlchemy its address and the options of the kind of database it names."""
+    """Give Flask-SQLAlchemy its address and the options of the kind of database it names. Raises `ConfigError`."""
     url = make_url(app.config["DATABASE_URL"])
     app.config["SQLALCHEMY_DATABASE_URI"] = url
     # What a host asks for comes first, but for what this library cannot do without.
@@ -57,15 +56,7 @@ def configure(app: Flask) -> None:
     ours = {name: option for name, option in ours.items() if name not in sizes}
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {**ours, **given, **kept, "connect_args": connect}
     if url.get_backend_name() == "sqlite":
-        Path(app.instance_path).mkdir(mode=0o700, parents=True, exist_ok=True)
-        _keep_to_ourselves(app, url)
-
-
-def _keep_to_ourselves(app: Flask, url: URL) -> None:
-    """Make the file, if there is none, so that only this user can read the hashes and links in it."""
-    file = Path(app.instance_path, url.database or "")
-    if not is_in_memory(url) and file.parent.is_dir() and not str(url.database).startswith("file:"):
-        file.touch(mode=0o600, exist_ok=True)
+        sqlite.make_file(app, url)
 
 
 def engine_options(url: URL | str) -> dict[str, Any]:
@@ -77,7 +68,7 @@ def engine_options(url: URL | str) -> dict[str, Any]:
     if url.get_backend_name() == "sqlite":
         # With this isolation level the driver opens a transaction at the first write, and takes the write lock
         # with it: a read never locks, and two writers wait for each other instead of failing half-way.
-        connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS, "factory": _SQLiteConnection}
+        connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS, "factory": sqlite.Connection}
         # One in memory is a single connection, for which there is no pool to size.
         pool = {} if is_in_memory(url) else {"pool_size": 10, "max_overflow": 22, "pool_timeout": _SQLITE_BUSY_SECONDS}
         return {"hide_parameters": True, "connect_args": connect, **pool}
@@ -106,24 +97,6 @@ def migration_engine(url: URL) -> Engine:
     options["connect_args"].pop("read_timeout", None)
     options["connect_args"].pop("write_timeout", None)
     return create_engine(url, **options)
-
-
-class _SQLiteConnection(sqlite3.Connection):
-    """A connection with what SQLite leaves off: foreign keys, and a journal in which readers do not wait for a writer.
-
-    A listener of the engine would have to be a listener of every engine, the host's own ones included.
-    """
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.execute("PRAGMA foreign_keys = ON")
-        self.execute("PRAGMA journal_mode = WAL")
-        self.execute("PRAGMA synchronous = NORMAL")
-
-    def __del__(self) -> None:
-        """Close what nobody closed: an application that is dropped has no moment of its own to do it in."""
-        with contextlib.suppress(sqlite3.Error):
-            self.close()
 
 
 def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] | None:

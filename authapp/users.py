@@ -1,5 +1,6 @@
 """Accounts: make, authenticate, find, change, disable, delete."""
 
+import re
 import uuid
 from typing import NoReturn
 
@@ -23,6 +24,9 @@ from authapp.errors import (
 from authapp.extensions import db
 from authapp.models import NAME_LENGTH, URL_LENGTH, Link, Session, User
 
+# Control characters, halves of surrogate pairs, line separators, and the marks that override the direction of a text.
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
 
 def normalize_email(address: str, *, field: str = "email") -> str:
     """Give the one form in which an address is kept and compared: lower case, its domain in ASCII (IDNA).
@@ -35,6 +39,26 @@ def normalize_email(address: str, *, field: str = "email") -> str:
     except (EmailNotValidError, UnicodeError):
         raise ValidationError(details={field: ["Not a valid e-mail address."]}) from None
     return str(found.ascii_email).lower()
+
+
+def is_visible(text: str) -> bool:
+    """Say whether a text shows what it is: something to see in it, and no characters that hide or turn what follows.
+
+    Characters that join letters are part of many names, and of emoji.
+    """
+    return not _HIDDEN.search(text) and any(char.isprintable() and not char.isspace() for char in text)
+
+
+def check_profile(*, name: str | None = None, photo: str | None = None) -> None:
+    """Refuse a name or a photo's address that is too long or not to be seen. Raises `ValidationError`."""
+    problems = {}
+    for field, value, most in (("name", name, NAME_LENGTH), ("photo", photo, URL_LENGTH)):
+        if value is not None and len(value) > most:
+            problems[field] = [f"Longer than maximum length {most}."]
+        elif value is not None and not is_visible(value):
+            problems[field] = [f"Not a valid {field}."]
+    if problems:
+        raise ValidationError(details=problems)
 
 
 def create_user(
@@ -51,7 +75,7 @@ def create_user(
     Raises `ValidationError` (address, password or name), `UserAlreadyExistsError` and `ServerBusyError`.
     """
     address = normalize_email(email)
-    _check_lengths(name=(name, NAME_LENGTH), photo=(photo, URL_LENGTH))
+    check_profile(name=name, photo=photo)
     with passwords.place():
         passwords.check_policy(password, email=address, name=name)
         password_hash = passwords.hash(password)
@@ -103,7 +127,7 @@ def greeting(user: User) -> str | None:
 
 def change_profile(user_id: uuid.UUID, **changes: str | None) -> User:
     """Change a user's name or photo. Raises `TokenInvalidError` when the user is gone."""
-    _check_lengths(name=(changes.get("name"), NAME_LENGTH), photo=(changes.get("photo"), URL_LENGTH))
+    check_profile(name=changes.get("name"), photo=changes.get("photo"))
     user = db.session.get(User, user_id)
     if user is None:
         raise TokenInvalidError(USER_GONE)
@@ -153,13 +177,3 @@ def _renew_hash(user: User, password_hash: str) -> None:
     """Replace the hash unless the password was changed while it was being checked."""
     unchanged = (User.id == user.id, User.password_hash == user.password_hash)
     database.change(update(User).where(*unchanged).values(password_hash=password_hash, updated_at=User.updated_at))
-
-
-def _check_lengths(**fields: tuple[str | None, int]) -> None:
-    too_long = {
-        field: [f"Longer than maximum length {most}."]
-        for field, (value, most) in fields.items()
-        if value is not None and len(value) > most
-    }
-    if too_long:
-        raise ValidationError(details=too_long)

@@ -24,7 +24,8 @@ RULES = {
 VIEWS = {f"auth/{path.name}" for path in (PACKAGE / "auth").glob("*.py")} - {"auth/schemas.py", "auth/blueprint.py"}
 ENTRY_POINTS = VIEWS | {
     "api.py",
-    "cli.py",
+    "cli/accounts.py",
+    "cli/sessions.py",
     "database.py",
     "mail/delivery.py",
     "mail/requests.py",

@@ -1,9 +1,11 @@
 """The operator's commands: what they do, and that a refusal is one line and exit code 1."""
 
+import base64
 import json
 import re
 from typing import Any
 
+import pymysql
 import pytest
 import time_machine
 from click.testing import Result
@@ -28,9 +30,10 @@ from tests.factories import (
     refusal,
     user_of,
 )
-from tests.statements import just_before
+from tests.statements import failing, just_before
 
 AWAY = "mysql+pymysql://root@127.0.0.1:1/x"
+DEADLOCK = pymysql.OperationalError(1213, "Deadlock found")
 CHROME = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36"
 UUID = "[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 NEEDS_ADDRESS = ["set-password", "verify", "deactivate", "activate", "sessions", "revoke-sessions", "delete-user"]
@@ -42,6 +45,7 @@ def run(app: Flask, *args: str, input: str | bytes | None = None) -> Result:
     result = app.test_cli_runner().invoke(args=["auth", *args], input=input)
     for secret in (PASSWORD, OTHER_PASSWORD, WEAK):
         assert secret not in result.output
+    assert "\x1b" not in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -82,7 +86,7 @@ def test_help_lists_every_command_with_a_sentence(app: Flask):
 
 def test_group_is_one_of_the_applications_commands(app: Flask):
     result = app.test_cli_runner().invoke(args=["--help"])
-    assert re.search(r"\n +auth +Accounts, sessions and mails\.\n", result.output)
+    assert re.search(r"\n +auth +Accounts, sessions, mails and keys,.*\n", result.output)
 
 
 def test_user_is_made_with_a_password_from_standard_input(app: Flask, api: Api):
@@ -157,26 +161,40 @@ def test_name_that_is_too_long_is_refused_in_one_line(app: Flask):
 
 def test_password_or_name_in_no_encoding_is_refused_in_one_line(app: Flask):
     assert "UTF-8" in told(run(app, "create-user", ALICE, "--password-stdin", input=b"\xff\xfe-violet-tractor\n"))
-    assert "UTF-8" in told(create(app, ALICE, "--name", "\udcff"))
+    assert told(create(app, ALICE, "--name", "\udcff")) == "Not a valid name."
     assert output(app, "list-users") == ""
 
 
+@pytest.mark.any_database
+@pytest.mark.parametrize(
+    "name", ["Al\x07ice", "Al\nice", "Al\x1b[31mice", "Al\u202eice", "\u200b", "x" * 101], ids=ascii
+)
+def test_name_that_the_api_would_refuse_is_refused_before_the_password_is_read(app: Flask, api: Api, name: str):
+    assert refusal(api.register(name=name)) == (422, "VALIDATION_ERROR")
+    assert told(create(app, ALICE, "--name", name, password=WEAK)) in (
+        "Not a valid name.",
+        "Longer than maximum length 100.",
+    )
+
+
 def test_users_are_listed_oldest_first(app: Flask):
-    ids = [make_user(app), make_user(app, BOB, is_verified=False), make_user(app, CAROL, role="admin")]
+    with time_machine.travel("2031-03-01T12:00:00.9+00:00", tick=False):
+        ids = [make_user(app), make_user(app, BOB, is_verified=False), make_user(app, CAROL, role="admin")]
     output(app, "deactivate", BOB)
     assert output(app, "list-users").splitlines() == [
-        f"{ids[0]}  {ALICE}  user",
-        f"{ids[1]}  {BOB}  user  unverified disabled",
-        f"{ids[2]}  {CAROL}  admin",
+        f"{ids[0]}  2031-03-01T12:00:00Z  {ALICE}  user",
+        f"{ids[1]}  2031-03-01T12:00:00Z  {BOB}  user  unverified  disabled",
+        f"{ids[2]}  2031-03-01T12:00:00Z  {CAROL}  admin",
     ]
 
 
 def test_users_are_listed_as_json_one_a_line(app: Flask):
-    ids = [make_user(app, name="Zoë\n😀"), make_user(app, BOB, is_verified=False)]
+    with time_machine.travel("2031-03-01T12:00:00+00:00", tick=False):
+        ids = [make_user(app, name="Zoë 😀"), make_user(app, BOB, is_verified=False)]
     found = [json.loads(line) for line in output(app, "list-users", "--json").splitlines()]
-    common = {"role": "user", "is_active": True}
+    common = {"role": "user", "is_active": True, "created_at": "2031-03-01T12:00:00Z"}
     assert found == [
-        {"id": ids[0], "email": ALICE, "name": "Zoë\n😀", "is_verified": True, **common},
+        {"id": ids[0], "email": ALICE, "name": "Zoë 😀", "is_verified": True, **common},
         {"id": ids[1], "email": BOB, "name": None, "is_verified": False, **common},
     ]
 
@@ -251,10 +269,10 @@ def test_sessions_are_listed_newest_first(app: Flask, api: Api):
     ids = [claims(pair["access_token"])["sid"] for pair in (second, first)]
     listed = [json.loads(line) for line in lines]
     assert [row["id"] for row in listed] == ids
-    assert set(listed[0]) == set(listed[1]) == {"id", "created_at", "last_used_at", "ip", "device"}
+    assert set(listed[0]) == set(listed[1]) == {"id", "created_at", "last_used_at", "expires_at", "ip", "device"}
     assert [row["ip"] for row in listed] == [None, "127.0.0.1"]
-    assert [row["created_at"] for row in listed] == ["2031-03-01T12:01:00+00:00", "2031-03-01T12:00:00+00:00"]
-    assert [row["last_used_at"] for row in listed] == ["2031-03-01T12:01:00+00:00", "2031-03-01T12:02:00+00:00"]
+    assert [row["created_at"] for row in listed] == ["2031-03-01T12:01:00Z", "2031-03-01T12:00:00Z"]
+    assert [row["last_used_at"] for row in listed] == ["2031-03-01T12:01:00Z", "2031-03-01T12:02:00Z"]
     assert text.splitlines() == ["  ".join(str(value or "-") for value in row.values()) for row in listed]
 
 
@@ -311,6 +329,39 @@ def test_purge_says_what_it_deleted(app: Flask, api: Api):
         assert output(app, "purge") == "sessions: 0\nrevoked tokens: 0\nlinks: 0\nsent mails: 0\nmail requests: 0\n"
 
 
+@pytest.mark.any_database
+def test_purge_says_as_json_what_it_deleted(app: Flask):
+    nothing = {"sessions": 0, "revoked_tokens": 0, "links": 0, "sent_mails": 0}
+    found = json.loads(output(app, "purge", "--json"))
+    assert {name: found[name] for name in nothing} == nothing
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
+def test_generated_keys_are_settings_that_work(make_app: MakeApp, algorithm: str):
+    lines = output(make_app(DATABASE_URL=AWAY), "generate-keys", "--algorithm", algorithm).splitlines()
+    settings = dict(line.split("=", 1) for line in lines)
+    assert list(settings) == ["JWT_ALGORITHM", "JWT_PRIVATE_KEY", "JWT_PUBLIC_KEY"]
+    app = make_app(**settings)
+    make_user(app)
+    pair = Api(app).log_in()
+    assert json.loads(base64.urlsafe_b64decode(pair["access_token"].split(".")[0] + "=="))["alg"] == algorithm
+    data(Api(app).get("/me", token=pair["access_token"]))
+
+
+@pytest.mark.any_database
+def test_generated_keys_are_of_the_kind_that_everybody_checks_and_new_each_time(app: Flask):
+    found = [json.loads(output(app, "generate-keys", "--json")) for _ in range(2)]
+    assert [keys["JWT_ALGORITHM"] for keys in found] == ["RS256", "RS256"]
+    assert found[0]["JWT_PRIVATE_KEY"] != found[1]["JWT_PRIVATE_KEY"]
+    assert base64.b64decode(found[0]["JWT_PUBLIC_KEY"]).startswith(b"-----BEGIN PUBLIC KEY-----\n")
+
+
+@pytest.mark.any_database
+def test_algorithm_without_key_pairs_is_misuse(app: Flask):
+    assert run(app, "generate-keys", "--algorithm", "HS256").exit_code == 2
+
+
 def test_delivering_with_nothing_due_is_no_error(app: Flask):
     assert output(app, "deliver-mail") == "Sent 0 mails.\n"
 
@@ -360,7 +411,45 @@ def test_user_who_is_deleted_meanwhile_is_told_in_one_line(app: Flask, command: 
     options = ["--password-stdin"] if command == "set-password" else []
     with just_before(app, "UPDATE auth_user", delete):
         result = run(app, command, ALICE, *options, input=f"{OTHER_PASSWORD}\n")
-    assert told(result) == "The account was changed or deleted meanwhile: run the command again."
+    assert told(result) == f"There is no account with the address {ALICE}."
+
+
+@pytest.mark.only_on("mariadb")
+@pytest.mark.parametrize(
+    "command", ["set-password", "verify", "deactivate", "activate", "revoke-sessions", "delete-user"]
+)
+def test_deadlock_is_tried_once_more_without_asking_again(app: Flask, api: Api, command: str):
+    make_user(app, is_verified=False)
+    given = {"set-password": f"{OTHER_PASSWORD}\n{OTHER_PASSWORD}\n", "delete-user": "y\n"}.get(command)
+    statement = {"delete-user": "DELETE FROM auth_user", "activate": "SELECT"}.get(command, "UPDATE auth_user")
+    with failing(app, statement, DEADLOCK):
+        assert run(app, command, ALICE, input=given).exit_code == 0
+    if command == "set-password":
+        assert refusal(api.post("/login", {"email": ALICE, "password": OTHER_PASSWORD})) == (403, "EMAIL_NOT_VERIFIED")
+
+
+@pytest.mark.only_on("mariadb")
+def test_second_deadlock_is_told_in_one_line(app: Flask):
+    make_user(app, is_verified=False)
+    with failing(app, "UPDATE auth_user", DEADLOCK, times=2):
+        assert told(run(app, "verify", ALICE)) == "The database refused: Deadlock found"
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["create-user", ALICE], "An account with this e-mail address already exists."),
+        (["create-user", "nobody"], "Not a valid e-mail address."),
+        (["set-password", BOB], f"There is no account with the address {BOB}."),
+        (["set-password", "nobody"], "Not a valid e-mail address."),
+        (["delete-user", BOB], f"There is no account with the address {BOB}."),
+    ],
+)
+def test_nobody_is_asked_for_what_cannot_be_used(app: Flask, args: list[str], said: str):
+    make_user(app)
+    # Nothing is typed: a question would end in "Aborted!".
+    assert told(run(app, *args)) == said
 
 
 def test_blank_name_is_no_name(app: Flask):

@@ -1,19 +1,16 @@
 """The shapes of the blueprint's bodies and answers."""
 
-import re
 from datetime import datetime
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from authapp import devices
+from authapp import devices, users
 from authapp.body import MAY_BE_BLANK
 from authapp.models import NAME_LENGTH, URL_LENGTH
 from authapp.protect import current_user
 
 _LONGEST_TEXT = 4096
-# Control characters, line separators, and the marks that override the direction of a text.
-_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 class Text(fields.String):
@@ -29,14 +26,11 @@ class Text(fields.String):
 
 
 class PersonName(Text):
-    """A name as a person writes it: in any script and with emoji, but no control characters, and something to see.
-
-    Characters that join letters are part of many names; those that turn the direction of what follows are not.
-    """
+    """A name as a person writes it: in any script and with emoji, as long as it can be seen."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         name = super()._deserialize(value, attr, data, **kwargs).strip()
-        if _HIDDEN.search(name) or not any(char.isprintable() and not char.isspace() for char in name):
+        if not users.is_visible(name):
             raise ValidationError("Not a valid name.")
         if len(name) > NAME_LENGTH:
             raise ValidationError(f"Longer than maximum length {NAME_LENGTH}.")
@@ -50,7 +44,7 @@ class PhotoURL(Text):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         url = super()._deserialize(value, attr, data, **kwargs)
-        if _HIDDEN.search(url):
+        if not users.is_visible(url):
             raise ValidationError("Not a valid URL.")
         self._check(url)
         return url

@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 from types import TracebackType
+from typing import Any
 
 from flask import current_app
 from flask_mail import BadHeaderError, Connection, Message
@@ -25,6 +26,8 @@ class _Timed(smtplib.SMTP):
     """
 
     _clock: threading.Timer | None = None
+    answer = ""
+    """What the server said to the latest mail that it was given, in one line."""
 
     def connect(self, host: str = "localhost", port: int = 0, *args: object) -> tuple[int, bytes]:
         self.begin(self.timeout)
@@ -33,6 +36,11 @@ class _Timed(smtplib.SMTP):
         except BaseException:
             self.close()
             raise
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        code, text = super().data(msg)
+        self.answer = f"{code} {' '.join(text.decode(errors='replace').split())}"
+        return code, text
 
     def begin(self, seconds: float) -> None:
         """Give the server this long from now on."""
@@ -109,8 +117,8 @@ def is_open(connection: Connection) -> bool:
     return connection.host is None or connection.host.sock is not None
 
 
-def send(connection: Connection, message: OutboxMessage) -> None:
-    """Hand one mail over. Raises one of `FAILURES`."""
+def send(connection: Connection, message: OutboxMessage) -> str:
+    """Hand one mail over and give the server's answer, which often names the mail. Raises one of `FAILURES`."""
     # A host application's own Flask-Mail may know no sender.
     sender = connection.mail.default_sender or current_app.config["MAIL_DEFAULT_SENDER"]
     mail = Message(message.subject, [message.to], message.text, message.html, sender=sender)
@@ -118,3 +126,4 @@ def send(connection: Connection, message: OutboxMessage) -> None:
     mail.msgId = f"<{message.id}@authapp>"
     mail.extra_headers = {"Auto-Submitted": "auto-generated"}
     mail.send(connection)
+    return connection.host.answer if isinstance(connection.host, _Timed) else ""

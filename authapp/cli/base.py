@@ -1,0 +1,137 @@
+"""What all commands share: the group, how one is refused, what it asks for, and how times are written."""
+
+import json
+import sys
+from collections.abc import Callable
+from datetime import datetime
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from flask.cli import AppGroup
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm.exc import StaleDataError
+
+from authapp import database, users
+from authapp.errors import AuthError
+from authapp.models import User
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_ASKED = "authapp.asked"
+
+group = AppGroup("auth", help="Accounts, sessions, mails and keys, for whoever runs the service.")
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, one object a line.")
+password_stdin = click.option(
+    "--password-stdin", "from_stdin", is_flag=True, help="Read the password from standard input's first line."
+)
+
+
+def command(
+    name: str, *, example: str, refused: str, notes: str = ""
+) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Add a command to the group; its help ends in an example and in what its exit status means.
+
+    A refusal is one line on standard error, and status 1. What the database undid for another's sake (a deadlock,
+    a lost race) is tried once more, as the views do; so a command must ask with `once`.
+    """
+    epilog = "\b\n" + "\n".join(
+        [*notes.splitlines(), f"Example: flask auth {example}", f"Exit status: 0 done, 1 {refused}, 2 wrong usage."]
+    )
+
+    def add(function: Callable[P, None]) -> Callable[P, None]:
+        group.command(name, epilog=epilog)(_told(_tried_again(function)))
+        return function
+
+    return add
+
+
+def password(from_stdin: bool) -> str:
+    """Give the password that is typed twice, or stands in standard input's first line; never one from an argument."""
+    return once(lambda: _read_password(from_stdin))
+
+
+def once(ask: Callable[[], R]) -> R:
+    """Ask, but only once in a command, however often that is tried."""
+    asked = click.get_current_context().meta.setdefault(_ASKED, [])
+    if not asked:
+        # Nobody should wait for a person with a transaction open.
+        database.rollback()
+        asked.append(ask())
+    answer: R = asked[0]
+    return answer
+
+
+def find(email: str) -> User:
+    """Give the account with this address, in any spelling. Raises `ClickException` where there is none."""
+    user = users.find(email)
+    if user is None:
+        raise click.ClickException(f"There is no account with the address {users.normalize_email(email)}.")
+    return user
+
+
+def moment(time: datetime | None) -> str | None:
+    """Write a time as RFC 3339 in UTC, to the second."""
+    return None if time is None else time.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def plural(number: int, noun: str) -> str:
+    """Write a number of things."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def show(row: dict[str, Any]) -> None:
+    """Print an object as one line of JSON."""
+    click.echo(json.dumps(row))
+
+
+def _tried_again(function: Callable[P, R]) -> Callable[P, R]:
+    @wraps(function)
+    def twice(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except (DBAPIError, StaleDataError) as error:
+            if not database.is_transient(error):
+                raise
+            database.start_over()
+            return function(*args, **kwargs)
+
+    return twice
+
+
+def _told(function: Callable[P, R]) -> Callable[P, R]:
+    @wraps(function)
+    def telling(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except AuthError as error:
+            details = [message for messages in (error.details or {}).values() for message in messages]
+            raise click.ClickException(" ".join(details) or error.message) from None
+        except (DBAPIError, PoolTimeoutError) as error:
+            raise click.ClickException(f"The database refused: {_reason(error)}") from None
+        except StaleDataError:
+            raise click.ClickException("The account was changed or deleted meanwhile: run the command again.") from None
+        except UnicodeError:
+            raise click.ClickException("What was given is not text in UTF-8.") from None
+
+    return telling
+
+
+def _reason(error: DBAPIError | PoolTimeoutError) -> str:
+    """Say why, as far as that is about the server: what is about a statement may quote a row."""
+    original = getattr(error, "orig", None)
+    return str(original.args[-1]) if original and original.args and database.is_away(error) else type(error).__name__
+
+
+def _read_password(from_stdin: bool) -> str:
+    if from_stdin:
+        text = sys.stdin.readline().rstrip("\r\n")
+    else:
+        text = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    # A login takes none with a NUL, so nobody should get one.
+    if "\x00" in text:
+        raise click.ClickException("The password has a character in it that no login takes.")
+    return text
