@@ -21,7 +21,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from authapp import clock, create_app, database, init_app, keys
 from authapp.config import ConfigError
 from authapp.extensions import db
-from authapp.mail.models import OutboxMessage
+from authapp.mail.models import MailRequest, OutboxMessage
 from authapp.testing import TEST_SETTINGS
 from tests import databases
 from tests.conftest import MakeApp
@@ -439,6 +439,14 @@ def test_mails_that_nobody_delivers_fail(make_sound: MakeSound):
     name, says = failure(app)
     assert name == "outbox"
     assert says.startswith("1 of")
+
+
+def test_requests_for_mails_that_nobody_answers_fail(make_sound: MakeSound):
+    app = make_sound()
+    with app.app_context():
+        db.session.add(MailRequest(kind="verify-email", email=ALICE, created_at=clock.now() - timedelta(hours=2)))
+        database.commit()
+    assert failure(app)[0] == "outbox"
 
 
 def test_mails_that_the_server_refuses_are_a_warning(make_sound: MakeSound):

@@ -38,9 +38,9 @@ def command(
     A refusal is one line on standard error, and status 1. What the database undid for another's sake (a deadlock,
     a lost race) is tried once more, as the views do; so a command must ask with `once`.
     """
-    epilog = "\b\n" + "\n".join(
-        [*notes.splitlines(), f"Example: flask auth {example}", f"Exit status: 0 done, 1 {refused}, 2 wrong usage."]
-    )
+    paragraphs = [notes, f"Example: flask auth {example}", f"Exit status: 0 done; 1 {refused}; 2 wrong usage."]
+    # The mark keeps click from breaking a line, an example above all.
+    epilog = "\n\n".join(f"\b\n{paragraph}" for paragraph in paragraphs if paragraph)
 
     def add(function: Callable[P, None]) -> Callable[P, None]:
         group.command(name, epilog=epilog)(_told(_tried_again(function)))

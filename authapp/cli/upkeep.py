@@ -66,10 +66,10 @@ def send_test_mail(address: str) -> None:
     example="generate-keys --algorithm ES256",
     refused="the settings cannot work",
     notes=(
-        "To rotate: put the public key of before into JWT_PREVIOUS_PUBLIC_KEYS, the new\n"
-        "lines into .env, restart, and take it out again SESSION_MAX_DAYS later.\n"
-        "Where JWT_ALGORITHM is set and its key is not yet, no command starts: put\n"
-        "JWT_ALGORITHM=HS256 before this one, on the same line."
+        "To rotate: put the JWT_PUBLIC_KEY of before into JWT_PREVIOUS_PUBLIC_KEYS, the\n"
+        "new lines into .env, and restart; SESSION_MAX_DAYS later take it out again.\n"
+        "Where the settings name an algorithm whose key is not there yet, no command\n"
+        "starts: write JWT_ALGORITHM= JWT_PRIVATE_KEY= before this one."
     ),
 )
 @click.option(

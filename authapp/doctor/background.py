@@ -6,7 +6,8 @@ from sqlalchemy import ColumnElement, func, or_, select
 
 from authapp import clock, database
 from authapp.doctor.finding import Finding, fail, ok, warning
-from authapp.mail.models import OutboxMessage
+from authapp.extensions import Model
+from authapp.mail.models import MailRequest, OutboxMessage
 from authapp.models import Link, RevokedToken, Session
 
 _LONGEST_WAIT = timedelta(hours=1)
@@ -17,8 +18,9 @@ _LONGEST_KEPT = timedelta(days=14)
 def outbox() -> Finding:
     """Check that mails leave the outbox."""
     late = clock.now() - _LONGEST_WAIT
-    untried = _count(OutboxMessage.due_at < late)
-    waiting = _count(OutboxMessage.due_at.is_not(None), OutboxMessage.created_at < late)
+    # A request that nobody has looked into yet may become a mail.
+    untried = _count(OutboxMessage, OutboxMessage.due_at < late) + _count(MailRequest, MailRequest.created_at < late)
+    waiting = _count(OutboxMessage, OutboxMessage.due_at.is_not(None), OutboxMessage.created_at < late)
     if untried:
         return fail(
             f"{untried} of the outbox's mails have been due for over an hour, and nobody sent them: "
@@ -48,6 +50,6 @@ def purge() -> Finding:
     return ok("What is past its time has been purged.")
 
 
-def _count(*which: ColumnElement[bool]) -> int:
+def _count(model: type[Model], *which: ColumnElement[bool]) -> int:
     with database.reading() as reader:
-        return reader.scalar(select(func.count()).select_from(OutboxMessage).where(*which)) or 0
+        return reader.scalar(select(func.count()).select_from(model).where(*which)) or 0

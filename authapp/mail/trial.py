@@ -4,10 +4,10 @@ import smtplib
 import socket
 import ssl
 
-from flask import current_app, render_template
+from flask import current_app
 
 from authapp import columns
-from authapp.mail import smtp
+from authapp.mail import letters, smtp
 from authapp.mail.models import OutboxMessage
 
 _LONGEST_ANSWER = 200
@@ -21,15 +21,10 @@ def reach() -> None:
 
 def send(address: str) -> str:
     """Send a test mail, now, and give the server's answer. Raises one of `smtp.FAILURES`."""
-    message = OutboxMessage(
-        id=columns.new_id(),
-        to=address,
-        subject="Test mail",
-        text=render_template("authapp/mail/test_mail.txt"),
-        html=render_template("authapp/mail/test_mail.html"),
-    )
+    text, html = letters.write("test_mail", {})
+    message = OutboxMessage(id=columns.new_id(), to=address, subject="Test mail", text=text, html=html)
     with smtp.connect() as connection:
-        return smtp.send(connection, message)
+        return _line(smtp.send(connection, message))
 
 
 def explain(error: Exception) -> str:
@@ -77,7 +72,7 @@ _CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str], .
 
 
 def _said(error: Exception) -> str:
-    """Give the server's own words, in one printable line."""
+    """Give the server's own words, or those of whoever could not reach it."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         error = smtplib.SMTPResponseException(*next(iter(error.recipients.values())))
     if isinstance(error, smtplib.SMTPResponseException):
@@ -88,5 +83,10 @@ def _said(error: Exception) -> str:
         words = type(error).__name__
     else:
         words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return _line(words)
+
+
+def _line(words: str) -> str:
+    """Make one line of a server's words, of a bearable length, in which nothing steers a terminal."""
     line = " ".join(words.split())[:_LONGEST_ANSWER]
     return "".join(char if char.isprintable() else "?" for char in line)
