@@ -147,32 +147,32 @@ def broken(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("private", "said"),
+    ("make", "said"),
     [
-        ("garbage", "is not a private key in PEM"),
-        ("\udcff", "is not a private key in PEM"),
-        ("é" * 40, "is not a private key in PEM"),
-        (base64_of("\xff garbage"), "is not a private key in PEM"),
-        ("-----BEGIN PRIVATE KEY-----", "is not a private key in PEM"),
-        ("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "is not a private key in PEM"),
-        (broken(key_pair("RS256")[0]), "is not a private key in PEM"),
-        (key_pair("RS256")[0][:-60], "is not a private key in PEM"),
-        (key_pair("RS256")[1], "is a public key, which cannot sign"),
-        (base64_of(key_pair("RS256")[1]), "is a public key, which cannot sign"),
-        (key_pair("ES256")[1], "is a public key, which cannot sign"),
-        (openssl("genrsa -aes128 -passout pass:x 2048"), "is encrypted"),
-        (openssl("genrsa -traditional -aes128 -passout pass:x 2048"), "is encrypted"),
-        (openssl("genrsa 1024"), "is not an RSA key of 2048 bits or more"),
-        (openssl("genrsa 2047"), "is not an RSA key of 2048 bits or more"),
-        (openssl("genrsa 512"), "is not an RSA key of 2048 bits or more"),
-        (key_pair("ES256")[0], "is not an RSA key of 2048 bits or more"),
-        (key_pair("EdDSA")[0], "is not an RSA key of 2048 bits or more"),
-        (openssl("genpkey -algorithm x25519"), "is not an RSA key of 2048 bits or more"),
+        (lambda: "garbage", "is not a private key in PEM"),
+        (lambda: "\udcff", "is not a private key in PEM"),
+        (lambda: "é" * 40, "is not a private key in PEM"),
+        (lambda: base64_of("\xff garbage"), "is not a private key in PEM"),
+        (lambda: "-----BEGIN PRIVATE KEY-----", "is not a private key in PEM"),
+        (lambda: "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----", "is not a private key in PEM"),
+        (lambda: broken(key_pair("RS256")[0]), "is not a private key in PEM"),
+        (lambda: key_pair("RS256")[0][:-60], "is not a private key in PEM"),
+        (lambda: key_pair("RS256")[1], "is a public key, which cannot sign"),
+        (lambda: base64_of(key_pair("RS256")[1]), "is a public key, which cannot sign"),
+        (lambda: key_pair("ES256")[1], "is a public key, which cannot sign"),
+        (lambda: openssl("genrsa -aes128 -passout pass:x 2048"), "is encrypted"),
+        (lambda: openssl("genrsa -traditional -aes128 -passout pass:x 2048"), "is encrypted"),
+        (lambda: openssl("genrsa 1024"), "is not an RSA key of 2048 bits or more"),
+        (lambda: openssl("genrsa 2047"), "is not an RSA key of 2048 bits or more"),
+        (lambda: openssl("genrsa 512"), "is not an RSA key of 2048 bits or more"),
+        (lambda: key_pair("ES256")[0], "is not an RSA key of 2048 bits or more"),
+        (lambda: key_pair("EdDSA")[0], "is not an RSA key of 2048 bits or more"),
+        (lambda: openssl("genpkey -algorithm x25519"), "is not an RSA key of 2048 bits or more"),
     ],
     ids=range(19),
 )
-def test_private_key_that_cannot_work_stops_the_start(private: str, said: str):
-    message = stopped_by(JWT_ALGORITHM="RS256", JWT_PRIVATE_KEY=private)
+def test_private_key_that_cannot_work_stops_the_start(make: Callable[[], str], said: str):
+    message = stopped_by(JWT_ALGORITHM="RS256", JWT_PRIVATE_KEY=make())
     assert message.startswith(f"JWT_PRIVATE_KEY {said}")
     assert message.endswith("flask auth generate-keys --algorithm RS256")
 
@@ -202,18 +202,19 @@ def test_key_of_another_type_or_curve_stops_the_start(algorithm: str, command: s
 
 
 @pytest.mark.parametrize(
-    ("public", "said"),
+    ("make", "said"),
     [
-        ("garbage", "is not a public key in PEM"),
-        ("\udcff", "is not a public key in PEM"),
-        (key_pair("RS256")[0], "is not a public key in PEM"),
-        (key_pair("RS256")[1][:-60], "is not a public key in PEM"),
-        (key_pair("RS256")[1] + key_pair("RS256", "earlier")[1], "holds more than one key"),
-        (openssl("rsa -pubout", openssl("genrsa 1024")), "is not an RSA key of 2048 bits or more"),
+        (lambda: "garbage", "is not a public key in PEM"),
+        (lambda: "\udcff", "is not a public key in PEM"),
+        (lambda: key_pair("RS256")[0], "is not a public key in PEM"),
+        (lambda: key_pair("RS256")[1][:-60], "is not a public key in PEM"),
+        (lambda: key_pair("RS256")[1] + key_pair("RS256", "earlier")[1], "holds more than one key"),
+        (lambda: openssl("rsa -pubout", openssl("genrsa 1024")), "is not an RSA key of 2048 bits or more"),
     ],
     ids=range(6),
 )
-def test_public_key_that_cannot_work_stops_the_start(public: str, said: str):
+def test_public_key_that_cannot_work_stops_the_start(make: Callable[[], str], said: str):
+    public = make()
     message = stopped_by(**settings_of("RS256", JWT_PREVIOUS_PUBLIC_KEYS=[public]))
     assert message.startswith(f"JWT_PREVIOUS_PUBLIC_KEYS (number 1) {said}")
     assert stopped_by(**settings_of("RS256", JWT_PUBLIC_KEY=public)).startswith("JWT_PUBLIC_KEY ")

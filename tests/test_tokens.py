@@ -20,6 +20,7 @@ from tests.conftest import MakeApp
 from tests.factories import (
     ALICE,
     INVALID,
+    OTHER_PASSWORD,
     PASSWORD,
     Api,
     assert_both_refused,
@@ -369,3 +370,91 @@ def test_host_application_can_make_an_access_token(app: Flask, api: Api):
         token = create_access_token(user, sessions.start(user, Client()))
         database.commit()
     assert data(api.get("/me", token=token))["user"]["email"] == ALICE
+
+
+# An access token that a host application makes.
+
+
+def make_token(app: Flask, email: str = ALICE) -> str:
+    """Make an access token without a session, as a host application does."""
+    with app.app_context():
+        user = users.find(email)
+        assert user is not None
+        token = create_access_token(user)
+        database.commit()
+        return token
+
+
+def test_token_without_a_session_gets_one_that_lives_as_long(app: Flask, api: Api):
+    make_user(app)
+    made_at = datetime(2031, 1, 1, tzinfo=UTC)
+    with time_machine.travel(made_at, tick=False) as clock:
+        token = make_token(app)
+        (listed,) = data(api.get("/sessions", token=token))["sessions"]
+        assert listed["current"] is True
+        assert listed["id"] == claims(token)["sid"]
+        assert listed["expires_at"] == "2031-01-01T00:30:00.000Z"
+        assert claims(token)["exp"] == (made_at + timedelta(minutes=30)).timestamp()
+        assert claims(token)["fresh"] is True
+        clock.move_to(made_at + timedelta(minutes=30, seconds=10))
+        assert refusal(api.get("/me", token=token)) == (401, "TOKEN_EXPIRED")
+        assert [
+            found["current"] for found in data(api.get("/sessions", token=api.log_in()["access_token"]))["sessions"]
+        ] == [True]
+
+
+def test_owner_can_end_the_session_of_a_token_that_was_made(app: Flask, api: Api):
+    make_user(app)
+    token, other, login = make_token(app), make_token(app), api.log_in()
+    data(api.delete(f"/sessions/{claims(token)['sid']}", token=login["access_token"]))
+    assert refusal(api.get("/me", token=token)) == (401, "TOKEN_REVOKED")
+    data(api.post("/logout", token=other))
+    assert refusal(api.get("/me", token=other)) == (401, "TOKEN_REVOKED")
+    data(api.get("/me", token=login["access_token"]))
+
+
+def test_token_that_was_made_dies_with_the_password(app: Flask, api: Api):
+    make_user(app)
+    token = make_token(app)
+    changed = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
+    data(api.post("/change-password", changed, token=api.log_in()["access_token"]))
+    assert refusal(api.get("/me", token=token)) == (401, "TOKEN_REVOKED")
+
+
+def test_token_that_was_made_refreshes_nothing(app: Flask, api: Api):
+    make_user(app)
+    assert refusal(api.refresh(make_token(app))) == INVALID
+
+
+def test_token_of_a_disabled_user_is_dead_on_arrival(app: Flask, api: Api):
+    make_user(app)
+    with app.app_context():
+        user = users.find(ALICE)
+        assert user is not None
+        users.set_active(user, False)
+        database.commit()
+    assert refusal(api.get("/me", token=make_token(app))) == (401, "TOKEN_REVOKED")
+
+
+def test_token_whose_session_was_not_committed_is_invalid(app: Flask, api: Api):
+    make_user(app)
+    with app.app_context():
+        user = users.find(ALICE)
+        assert user is not None
+        token = create_access_token(user)
+        database.rollback()
+    assert refusal(api.get("/me", token=token)) == INVALID
+
+
+@pytest.mark.parametrize(("minutes", "still"), [(0, -1), (15, 14), (60, 59)])
+def test_refresh_gives_fresh_tokens_only_soon_after_the_login(app: Flask, make_app: MakeApp, minutes: int, still: int):
+    make_user(app)
+    api, login = Api(make_app(AUTH_FRESH_LOGIN_MINUTES=minutes)), datetime(2031, 1, 1, tzinfo=UTC)
+    with time_machine.travel(login, tick=False) as clock:
+        pair = api.log_in()
+        assert claims(pair["access_token"])["fresh"] is True
+        for later, fresh in ((still, True), (minutes, True), (minutes + 1, False)):
+            if later > 0:
+                clock.move_to(login + timedelta(minutes=later))
+                pair = data(api.refresh(pair["refresh_token"]))
+                assert (claims(pair["access_token"])["fresh"], claims(pair["refresh_token"])["fresh"]) == (fresh, False)
