@@ -99,15 +99,19 @@ SPELLINGS: dict[str, Callable[[str], str]] = {
 def test_keys_are_read_in_the_forms_that_environments_give_them(algorithm: str, spelling: str):
     spell = SPELLINGS[spelling]
     (private, public), (_, earlier) = key_pair(algorithm), key_pair(algorithm, "earlier")
-    plain = keyring_of(JWT_ALGORITHM=algorithm, JWT_PRIVATE_KEY=private, JWT_PREVIOUS_PUBLIC_KEYS=[earlier])
     spelled = keyring_of(
         JWT_ALGORITHM=algorithm,
         JWT_PRIVATE_KEY=spell(private),
         JWT_PUBLIC_KEY=spell(public),
         JWT_PREVIOUS_PUBLIC_KEYS=f"{spell(earlier)},{spell(public)}",
     )
-    assert list(spelled.verifying_keys) == list(plain.verifying_keys)
-    assert len(spelled.verifying_keys) == 2
+    assert list(spelled.verifying_keys) == kids_as_made(algorithm)
+
+
+@cache
+def kids_as_made(algorithm: str) -> list[str]:
+    ring = keyring_of(**settings_of(algorithm, JWT_PREVIOUS_PUBLIC_KEYS=[key_pair(algorithm, "earlier")[1]]))
+    return list(ring.verifying_keys)
 
 
 @pytest.mark.parametrize(
