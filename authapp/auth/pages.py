@@ -102,10 +102,15 @@ def come_back() -> Response:
 
 @blueprint.get("/brand.css")
 def brand_css() -> Response:
-    """Give the operator's colours; they may change with the next start."""
-    style = Response(brand.stylesheet(), mimetype="text/css")
-    style.cache_control.public, style.cache_control.max_age = True, _BRAND_SECONDS
-    return style
+    """Give the operator's colours."""
+    return _kept_for_a_while(Response(brand.stylesheet(), mimetype="text/css"))
+
+
+@blueprint.get("/brand.svg")
+def brand_svg() -> Response:
+    """Give the picture that browsers show beside the title."""
+    picture = render_template("authapp/brand.svg", **brand.names())
+    return _kept_for_a_while(Response(picture, mimetype="image/svg+xml"))
 
 
 def answer_error(error: Exception) -> Response:
@@ -143,6 +148,11 @@ def _page(template: str, **content: object) -> Response:
     page = Response(render_template(template, base=base, **brand.names(), **content), mimetype="text/html")
     page.headers["Content-Security-Policy"] = CSP
     return page
+
+
+def _kept_for_a_while(answer: Response) -> Response:
+    answer.cache_control.public, answer.cache_control.max_age = True, _BRAND_SECONDS
+    return answer
 
 
 def _below_prefix() -> str:
