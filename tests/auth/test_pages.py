@@ -15,6 +15,7 @@ from authapp.links import CHANGE_EMAIL, RESET_PASSWORD, VERIFY_EMAIL
 from tests.conftest import MakeApp
 from tests.factories import (
     ALICE,
+    BOB,
     OTHER_PASSWORD,
     PASSWORD,
     Api,
@@ -311,7 +312,7 @@ def test_address_of_a_sent_form_says_where_to_go_when_it_is_opened(api: Api, pur
 @pytest.mark.any_database
 def test_style_and_script_of_the_page_come_from_this_server(app: Flask, api: Api):
     page = api.get("/verify-email?token=x")
-    found = [*re.findall(r'<link rel="stylesheet" href="([^"]*)"', page.text), attribute(page.text, "script", "src")]
+    found = [*re.findall(r'<link rel="[a-z]+" href="([^"]*)"', page.text), attribute(page.text, "script", "src")]
     kinds = []
     for address in found:
         answer = app.test_client().get(urljoin(page.request.path, address))
@@ -320,7 +321,7 @@ def test_style_and_script_of_the_page_come_from_this_server(app: Flask, api: Api
         assert "no-store" not in answer.headers["Cache-Control"]
         kinds.append(answer.mimetype)
         answer.close()
-    assert kinds == ["text/css", "text/css", "text/javascript"]
+    assert kinds == ["image/svg+xml", "text/css", "text/css", "text/javascript"]
 
 
 @pytest.mark.any_database
@@ -398,3 +399,18 @@ def test_password_that_finds_the_server_busy_can_be_sent_again(make_app: MakeApp
     assert_is_page(answer, ServerBusyError.status)
     assert "busy" in visible(answer)
     assert_is_page(press_the_button(app, answer), 200)
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_pages_need_no_csrf_token_of_a_browser_that_is_signed_in(make_app: MakeApp, purpose: str):
+    """The mailed token is the authority, whoever holds it and whatever cookies they have."""
+    app = make_app(AUTH_COOKIES=True)
+    page = Api(app).get(f"/{purpose}?token={link_for(app, purpose)}")
+    make_user(app, BOB)
+    browser = app.test_client()
+    assert browser.post("/api/auth/login", json={"email": BOB, "password": PASSWORD}).status_code == 200
+    form = {"token": attribute(page.text, "input", "value"), **(TWICE if purpose == RESET_PASSWORD else {})}
+    answer = browser.post(f"/api/auth/{purpose}/page", data=form, headers={"Origin": "null"})
+    assert_is_page(answer, 200)
+    assert is_done(app, purpose)
+    assert data(browser.get("/api/auth/me"))["user"]["email"] == BOB

@@ -19,7 +19,7 @@ from authapp.mail import letters, outbox, smtp
 from authapp.mail.models import OutboxMessage
 from authapp.testing import TEST_SETTINGS
 from tests.conftest import MakeApp
-from tests.factories import ALICE, Api, data, mails
+from tests.factories import ALICE, PASSWORD, Api, data, mailed_token, mails
 from tests.mail.conftest import MailServer
 
 pytestmark = pytest.mark.any_database
@@ -197,6 +197,30 @@ def rewrapped(text: str) -> str:
 def test_host_header_has_no_say_in_any_link(make_app: MakeApp):
     app = make_app(AUTH_PUBLIC_URL="https://auth.example.org")
     hostile = {"Host": "evil.example", "X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}
-    data(Api(app).post("/register", {"email": ALICE, "password": "violet-tractor-19-sings"}, headers=hostile), 201)
+    api, account = Api(app), {"email": ALICE, "password": PASSWORD}
+    data(api.post("/register", account, headers=hostile), 201)
+    data(api.post("/verify-email", {"token": mailed_token(app)}, headers=hostile))
+    data(api.post("/forgot-password", {"email": ALICE}, headers=hostile), 202)
+    change = {"new_email": "alice@example.net", "password": PASSWORD}
+    token = data(api.post("/login", account))["access_token"]
+    data(api.post("/change-email", change, token=token, headers=hostile), 202)
+    found = [link for mail in mails(app) for link in outbox.links_of(mail)]
+    assert [link.partition("?")[0].removeprefix("https://auth.example.org/api/auth/") for link in found] == [
+        "verify-email",
+        "reset-password",
+        "change-email",
+    ]
     assert "evil" not in "".join(mail.text + mail.html for mail in mails(app))
-    assert [link.startswith("https://auth.example.org/") for link in outbox.links_of(mails(app)[0])] == [True]
+
+
+@pytest.mark.parametrize("part", ["txt", "html"])
+def test_template_of_the_application_comes_before_ours(make_app: MakeApp, tmp_path: Path, part: str):
+    (tmp_path / "authapp" / "mail").mkdir(parents=True)
+    (tmp_path / "authapp" / "mail" / f"password_changed.{part}").write_text("Ahoy {{ name }}, yours {{ brand }}")
+    app = make_app(AUTH_BRAND_NAME="Smith")
+    app.template_folder = str(tmp_path)
+    with app.app_context():
+        text, html = letters.write("password_changed", {"name": "Alice"})
+    ours, theirs = (html, text) if part == "txt" else (text, html)
+    assert theirs == "Ahoy Alice, yours Smith"
+    assert "has been changed" in ours
