@@ -44,7 +44,7 @@ def hand_over(pair: TokenPair | None) -> None:
 
 
 def take_back() -> None:
-    """Have the answer clear every cookie, also where it is a refusal, but not where we failed (5xx)."""
+    """Have the answer clear every cookie, unless it tells that we failed (5xx). To be called after the commit."""
     if not _is_from_elsewhere():
         request.environ[_TAKEN_BACK] = True
 
@@ -54,7 +54,7 @@ def token(type: str) -> str | None:
 
     A request with an Authorization header is judged by that alone: its cookies are not looked at.
     """
-    if not current_app.config["AUTH_COOKIES"] or "Authorization" in request.headers:
+    if not _are_read():
         return None
     request.environ[_ASKED_FOR] = True
     return request.cookies.get(_NAMES[type]) or None
@@ -70,13 +70,15 @@ def tokens_to_end() -> dict[str, str | None]:
     """Give the tokens of the cookies that a logout may end, by name: those that the CSRF token goes with.
 
     Either CSRF token will do, since both cookies come along. Raises `CSRFFailedError` where it goes with none that
-    is good; where none is good there is nothing to protect.
+    is good. Where none is good there is nothing to protect, and the answer clears them all the same.
     """
     sent = {name: token(type) for type, name in _NAMES.items()}
     good = {_NAMES[claims.type]: claims for claims in _good_claims()}
     backed = {name for name, claims in good.items() if _is_backed(claims)}
     if good and not backed:
         raise CSRFFailedError
+    if _are_read():
+        take_back()
     return {name: value if name in backed or not good else None for name, value in sent.items()}
 
 
@@ -84,6 +86,10 @@ def csrf_token(type: str, sid: uuid.UUID, secret: str | None = None) -> str:
     """Make the CSRF token of a session for the cookie of this type, with today's secret unless another is given."""
     key = hmac.digest((secret or current_app.config["SECRET_KEY"]).encode(), b"authapp.csrf", "sha256")
     return hmac.digest(key, f"{type}:{sid}".encode(), "sha256").hex()
+
+
+def _are_read() -> bool:
+    return current_app.config["AUTH_COOKIES"] and "Authorization" not in request.headers
 
 
 def _good_claims() -> Iterator[Claims]:

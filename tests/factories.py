@@ -132,3 +132,34 @@ def key_pair(algorithm: str, which: str = "current") -> tuple[str, str]:
 @cache
 def _generated(algorithm: str, _which: str) -> tuple[str, str]:
     return keys.generate(algorithm)
+
+
+class Browser:
+    """A front end in a browser: it keeps cookies, and sends the CSRF token that it reads from one."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.prefix: str = app.config["AUTH_URL_PREFIX"]
+        self.http = app.test_client()
+
+    def cookie(self, name: str, path: str = "/") -> str | None:
+        """Give the value of the cookie that was set for this path, if there is one."""
+        found = self.http.get_cookie(name, path=path)
+        return found.value if found else None
+
+    def send(self, method: str, path: str, *, csrf: str | None = "access", **kwargs: Any) -> TestResponse:
+        """Send a request with the CSRF token of this cookie, or of none."""
+        headers = dict(kwargs.pop("headers", {}))
+        value = self.cookie(f"csrf_{csrf}_token")
+        if value is not None:
+            headers["X-CSRF-TOKEN"] = value
+        return self.http.open(self.prefix + path, method=method, headers=headers, **kwargs)
+
+    def log_in(self, email: str = ALICE, **kwargs: Any) -> TestResponse:
+        return self.send("POST", "/login", json={"email": email, "password": PASSWORD}, **kwargs)
+
+    def refresh(self, csrf: str | None = "refresh", **kwargs: Any) -> TestResponse:
+        return self.send("POST", "/refresh", csrf=csrf, **kwargs)
+
+    def log_out(self, csrf: str | None = "access", **kwargs: Any) -> TestResponse:
+        return self.send("POST", "/logout", csrf=csrf, **kwargs)

@@ -59,8 +59,7 @@ def logout(body: dict[str, str]) -> dict[str, Any]:
     Needs the refresh token in the body, or the access token in the Authorization header, or both; without either,
     their cookies count. One that is good is enough, and may have expired. Logging out again is no error.
     """
-    ending = protect.tokens_to_end(body.get("refresh_token"))
-    cookies.take_back()
-    signin.sign_out(**ending)
+    signin.sign_out(**protect.tokens_to_end(body.get("refresh_token")))
     database.commit()
+    cookies.take_back()
     return {"message": "You are logged out."}
