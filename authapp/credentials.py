@@ -25,8 +25,7 @@ def confirm_password(user_id: uuid.UUID, password: str) -> User:
     with passwords.place():
         user = _load(user_id)
         _check(user, password)
-    db.session.add(user)
-    return user
+    return database.take_in(user)
 
 
 def hold(user: User) -> None:

@@ -4,7 +4,7 @@ Rules change objects and never commit. An entry point (view, command, worker) ca
 """
 
 import sqlite3
-from typing import Any
+from typing import Any, TypeVar
 
 import pymysql
 from flask import Flask
@@ -20,6 +20,8 @@ from authapp import sqlite
 from authapp.config import is_in_memory
 from authapp.errors import ServiceUnavailableError
 from authapp.extensions import db
+
+T = TypeVar("T", bound=object)
 
 CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 5
@@ -114,11 +116,16 @@ def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] |
 
 
 def reading() -> Session:
-    """Open a session of its own, to load objects with and then hold nothing.
-
-    `db.session.add` takes an object so loaded into the request's session without another SELECT.
-    """
+    """Open a session of its own, to load objects with and then hold nothing; see `take_in`."""
     return Session(db.engine, expire_on_commit=False)
+
+
+def take_in(loaded: T) -> T:
+    """Give the session's own object for one that `reading` loaded, as it was loaded, without another SELECT.
+
+    There may be one already: a host, or a script, has had to do with this user before.
+    """
+    return db.session.merge(loaded, load=False)
 
 
 def change(statement: UpdateBase) -> int:

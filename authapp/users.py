@@ -109,7 +109,7 @@ def authenticate_user(email: str, password: str) -> User:
         _refuse_login(AccountDisabledError(), address, user)
     if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"] and not user.is_verified:
         _refuse_login(EmailNotVerifiedError(), address, user)
-    db.session.add(user)
+    user = database.take_in(user)
     if renewed:
         _renew_hash(user, renewed)
     return user

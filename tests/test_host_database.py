@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from flask import Flask, request
+from flask import Flask, g, request
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import ForeignKey, String, Table, event, inspect, select, text
+from sqlalchemy import ForeignKey, String, Table, event, inspect, select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
@@ -19,8 +19,9 @@ from authapp.config import ConfigError
 from authapp.models import Session, User
 from authapp.protect import current_user, login_required
 from authapp.testing import TEST_SETTINGS
+from authapp.testing import mailed_token as mailed_token_of
 from tests import databases
-from tests.factories import ALICE, BOB, PASSWORD, Api, data, mailed_token, make_user, refusal
+from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, data, mailed_token, mails, make_user, refusal
 
 db = SQLAlchemy()
 
@@ -44,7 +45,9 @@ def bare_host(db: SQLAlchemy, url: str, **settings: object) -> Flask:
 
 
 def look_around() -> None:
-    db.session.execute(text("SELECT COUNT(*) FROM auth_session"))
+    for user in db.session.scalars(select(User)):
+        # The session keeps what is asked for meanwhile only.
+        g.setdefault("users", []).append(user)
 
 
 def add_basket() -> str:
@@ -67,7 +70,7 @@ def sign_up() -> str:
 def host(app: Flask) -> Iterator[Flask]:
     """A host whose own database object, with its own ideas of a session and an engine, is bound already."""
     host = bare_host(db, app.config["DATABASE_URL"])
-    # It reads in its session before any view runs, as one does that looks for its tenant.
+    # It reads in its session before any view runs, our users included, as one does that looks for its tenant.
     host.before_request(look_around)
     init_app(host, environ={})
     host.add_url_rule("/baskets", "add", login_required(add_basket), methods=["POST"])
@@ -101,6 +104,37 @@ def test_the_whole_way_of_an_account_in_the_hosts_database(host: Flask):
     assert refusal(api.get("/me", token=pair["access_token"])) == (401, "TOKEN_REVOKED")
     assert host.test_cli_runner().invoke(args=["auth", "deactivate", ALICE]).exit_code == 0
     assert refusal(api.post("/login", {"email": ALICE, "password": PASSWORD})) == (403, "ACCOUNT_DISABLED")
+
+
+def test_account_is_changed_and_deleted_in_the_hosts_database(host: Flask):
+    make_user(host)
+    api = Api(host)
+    changed = api.post(
+        "/change-password",
+        {"current_password": PASSWORD, "new_password": OTHER_PASSWORD},
+        token=api.log_in()["access_token"],
+    )
+    token = data(changed)["access_token"]
+    data(api.post("/change-email", {"new_email": BOB, "password": OTHER_PASSWORD}, token=token), 202)
+    link = next(mail for mail in mails(host) if mail.to == BOB)
+    assert data(api.post("/change-email/confirm", {"token": mailed_token_of(link)}))["user"]["email"] == BOB
+    data(api.post("/forgot-password", {"email": BOB}), 202)
+    data(api.post("/reset-password", {"token": mailed_token(host), "new_password": PASSWORD}))
+    token = api.log_in(BOB)["access_token"]
+    data(api.delete("/me", json={"password": PASSWORD}, token=token))
+    with host.app_context():
+        assert db.session.query(User).count() == 0
+
+
+def test_cookies_are_set_in_the_hosts_database(app: Flask):
+    host = bare_host(db, app.config["DATABASE_URL"], AUTH_COOKIES=True)
+    init_app(host, environ={})
+    make_user(host)
+    browser = host.test_client()
+    data(browser.post("/api/auth/login", json={"email": ALICE, "password": PASSWORD}))
+    assert data(browser.get("/api/auth/me"))["user"]["email"] == ALICE
+    with host.app_context():
+        db.engine.dispose()
 
 
 def test_account_and_row_of_the_host_are_one_transaction(host: Flask):

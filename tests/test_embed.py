@@ -1,0 +1,73 @@
+"""docs/embed.md: its blocks are one application, and this builds and runs it as printed."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from blinker import NamedSignal
+
+from authapp import signals
+
+pytestmark = pytest.mark.any_database
+
+
+@pytest.fixture(scope="module")
+def page(pytestconfig: pytest.Config) -> str:
+    """The document."""
+    return (pytestconfig.rootpath / "docs" / "embed.md").read_text()
+
+
+@pytest.fixture
+def folder(page: str, tmp_path: Path) -> Path:
+    """A folder with the files that the blocks say they are part of."""
+    files: dict[str, list[str]] = {}
+    for name, program in re.findall(r"^```python\n# (\S+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        files.setdefault(name, []).append(program)
+    assert page.count("```python") == sum(map(len, files.values())), "every block names its file"
+    for name, programs in files.items():
+        (tmp_path / name).write_text("\n\n".join(programs))
+    return tmp_path
+
+
+def run(folder: Path, command: str) -> str:
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        ["/bin/sh", "-ec", command],
+        cwd=folder,
+        env={
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+            "PYTHONPATH": str(root),
+            "SECRET_KEY": "vq3Yc0mQ9sX7eL2nT5uB8wK1zR4aD6hJ",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_migrations_and_the_script_run_as_printed(page: str, folder: Path):
+    (commands,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    run(folder, commands)
+    said = run(folder, "python make_accounts.py")
+    assert said.splitlines() == [
+        "INVALID_CREDENTIALS",
+        "robot@example.com example.com 3",
+        "VALIDATION_ERROR Use at least 8 characters.",
+    ]
+    assert run(folder, "python make_accounts.py") == said, "again is no error"
+    assert "robot@example.com" in run(folder, "flask --app app auth list-users")
+    assert "No new upgrade operations" in run(folder, "flask --app app db check 2>&1")
+
+
+def test_tests_pass_as_printed(folder: Path):
+    assert "3 passed" in run(folder, "python -m pytest -q -W error -p no:cacheprovider")
+
+
+def test_every_signal_is_in_the_table_with_its_fields(page: str):
+    table = dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", page, re.MULTILINE))
+    assert table == {name: value.__doc__ for name, value in vars(signals).items() if isinstance(value, NamedSignal)}
