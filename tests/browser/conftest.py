@@ -11,7 +11,7 @@ from typing import Any
 import flask_migrate
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from authapp import create_app
 from authapp.extensions import db
@@ -90,9 +90,12 @@ class Person:
         return self.service.can_log_in(self.email, self.password)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """The one browser; without it: skipped, or failed where services are required."""
+    """The one browser; without it: skipped, or failed where services are required.
+
+    It ends with this folder: Playwright has an event loop running for as long, which other tests could trip over.
+    """
     if not CHROMIUM.exists():
         if os.environ.get("REQUIRE_SERVICES") == "1":
             pytest.fail(f"{CHROMIUM} is missing")
@@ -103,7 +106,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service in development, which keeps its mails in a mailbox, with colours of its own."""
     folder = tmp_path_factory.mktemp("service")
@@ -133,17 +136,31 @@ def complaints() -> list[str]:
     return []
 
 
+@pytest.fixture(scope="package")
+def windows(browser: Browser) -> Callable[..., BrowserContext]:
+    """Make a window with options of Playwright's `new_context`; one with the same options is used again."""
+    made: dict[str, BrowserContext] = {}
+
+    def window(**options: Any) -> BrowserContext:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            made[key] = browser.new_context(**options)
+        return made[key]
+
+    return window
+
+
 @pytest.fixture
-def open_page(browser: Browser, complaints: list[str]) -> Iterator[OpenPage]:
-    """Open an address in a window of its own, with options of Playwright's `new_context`.
+def open_page(windows: Callable[..., BrowserContext], complaints: list[str]) -> Iterator[OpenPage]:
+    """Open an address in a tab of its own, in a window with these options.
 
     The test fails if the browser complained of anything that it did not take from `complaints`.
     """
-    contexts = []
+    pages: list[Page] = []
 
     def open(address: str, **options: Any) -> Page:
-        contexts.append(browser.new_context(**options))
-        page = contexts[-1].new_page()
+        page = windows(**options).new_page()
+        pages.append(page)
         page.set_default_timeout(5000)
         page.on("console", lambda told: complaints.append(told.text) if told.type in ("error", "warning") else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -151,6 +168,6 @@ def open_page(browser: Browser, complaints: list[str]) -> Iterator[OpenPage]:
         return page
 
     yield open
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert complaints == []
