@@ -75,6 +75,8 @@ def isolation() -> Finding:
         level = connection.get_isolation_level()
         logged = _variable(connection, "log_bin", "OFF") in ("ON", "1")
         statements = _variable(connection, "binlog_format", "ROW") == "STATEMENT"
+    if level != "READ COMMITTED" and current_app.extensions["sqlalchemy"] is not db:
+        return warning(f"The host's own engine has {level}: authapp.database.engine_options has READ COMMITTED.")
     if level != "READ COMMITTED":
         return fail(f"Transactions are {level}: something between overrides READ COMMITTED; take that out.")
     if logged and statements:
