@@ -4,12 +4,15 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import re
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
+from pathlib import Path
 
 import jwt as pyjwt
 import pytest
@@ -142,6 +145,29 @@ def test_missing_private_key_stops_the_start(algorithm: str):
         message = stopped_by(JWT_ALGORITHM=algorithm, JWT_PRIVATE_KEY=given)
         assert message.startswith(f"JWT_PRIVATE_KEY is not set, and JWT_ALGORITHM={algorithm} signs with it: make one")
         assert message.endswith(f"flask auth generate-keys --algorithm {algorithm}")
+
+
+def test_command_that_the_refusal_names_makes_what_is_missing(root: Path, tmp_path: Path):
+    environment = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "APP_ENV": "development",
+        "DATABASE_URL": f"sqlite:///{tmp_path}/unused.db",
+        "JWT_ALGORITHM": "EdDSA",
+        "JWT_PRIVATE_KEY": "garbage",
+        "SECRET_KEY": str(TEST_SETTINGS["SECRET_KEY"]),
+    }
+
+    def bash(command: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["bash", "-c", command], cwd=root, env=environment | more, capture_output=True, text=True, check=False
+        )
+
+    refused = bash("flask auth list-users")
+    assert refused.returncode != 0
+    made = bash(refused.stderr.partition("make one with: ")[2])
+    assert made.returncode == 0, made.stderr
+    lines = dict(line.split("=", 1) for line in made.stdout.splitlines())
+    assert bash("flask routes", **lines).returncode == 0
 
 
 def broken(text: str) -> str:

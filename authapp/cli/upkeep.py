@@ -67,7 +67,7 @@ def send_test_mail(address: str) -> None:
     refused="the settings cannot work",
     notes=(
         "To rotate: put the JWT_PUBLIC_KEY of before into JWT_PREVIOUS_PUBLIC_KEYS, the\n"
-        "new lines into .env, and restart; SESSION_MAX_DAYS later take it out again.\n"
+        "new lines into .env, and restart; take it out REFRESH_TOKEN_EXPIRE_DAYS later.\n"
         "Where the settings name an algorithm whose key is not there yet, no command\n"
         "starts: write JWT_ALGORITHM= JWT_PRIVATE_KEY= before this one."
     ),
