@@ -9,8 +9,11 @@ import time_machine
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from authapp import cookies, database, signin, users
+from authapp.errors import ForbiddenError
 from authapp.extensions import db
 from authapp.models import User
+from authapp.sessions import Client
 from authapp.testing import TEST_SETTINGS
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, Browser, data, make_user, refusal
@@ -247,6 +250,20 @@ def test_refusals_set_no_cookies(app: Flask, browser: Browser):
         browser.refresh(),
     ):
         assert_untouched(response)
+
+
+@pytest.mark.any_database
+def test_error_after_tokens_were_handed_over_sets_no_cookies(browser: Browser):
+    def fail() -> str:
+        pair = signin.sign_in(users.authenticate_user(ALICE, PASSWORD), Client())
+        database.commit()
+        cookies.hand_over(pair)
+        raise ForbiddenError
+
+    browser.app.add_url_rule("/fail", view_func=fail)
+    response = browser.http.get("/fail")
+    assert refusal(response) == (403, "FORBIDDEN")
+    assert_untouched(response)
 
 
 def test_view_that_is_run_again_sets_each_cookie_once(browser: Browser):
