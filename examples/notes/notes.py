@@ -12,13 +12,15 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from authapp import init_app, signals
 from authapp.database import engine_options
+from authapp.errors import UnauthorizedError
 from authapp.models import User
 from authapp.protect import current_user, login_required, optional_login, roles_required
 
 MOST_CHARACTERS = 500
 
 db = SQLAlchemy()
-views = Blueprint("notes", __name__)
+pages = Blueprint("pages", __name__)
+notes = Blueprint("notes", __name__)
 
 
 class Note(db.Model):
@@ -45,7 +47,8 @@ def create_app(settings: Mapping[str, object] | None = None) -> Flask:
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = engine_options(app.config["SQLALCHEMY_DATABASE_URI"])
     db.init_app(app)
     init_app(app)
-    app.register_blueprint(views)
+    app.register_blueprint(pages)
+    app.register_blueprint(notes)
     app.register_error_handler(404, lambda _error: (render_template("404.html"), 404))
     app.cli.add_command(init_db)
     signals.user_registered.connect(welcome, app)
@@ -59,21 +62,21 @@ def init_db() -> None:
     db.create_all()
 
 
-@views.get("/")
+@pages.get("/")
 @optional_login
 def index() -> str:
     """Show the caller's notes, or how to log in."""
     return render_template("index.html", user=current_user, notes=_notes() if current_user else [])
 
 
-@views.get("/notes")
+@notes.get("/notes")
 @login_required
 def list_notes() -> ResponseReturnValue:
     """List the caller's notes."""
     return jsonify(notes=[{"id": note.id, "text": note.text} for note in _notes()])
 
 
-@views.post("/notes")
+@notes.post("/notes")
 @login_required
 def add_note() -> ResponseReturnValue:
     """Write a note down."""
@@ -87,7 +90,7 @@ def add_note() -> ResponseReturnValue:
     return jsonify(id=note.id, text=note.text), 201
 
 
-@views.delete("/notes/<int:id>")
+@notes.delete("/notes/<int:id>")
 @login_required
 def delete_note(id: int) -> ResponseReturnValue:
     """Delete one of the caller's notes; anybody else's is not found."""
@@ -99,12 +102,18 @@ def delete_note(id: int) -> ResponseReturnValue:
     return "", 204
 
 
-@views.get("/admin")
+@pages.get("/admin")
 @roles_required("admin")
 def admin() -> str:
     """Show how much there is."""
-    users, notes = (db.session.scalar(select(func.count()).select_from(table)) for table in (User, Note))
-    return render_template("admin.html", users=users, notes=notes)
+    numbers = [db.session.scalar(select(func.count()).select_from(table)) for table in (User, Note)]
+    return render_template("admin.html", numbers=numbers)
+
+
+@pages.errorhandler(UnauthorizedError)
+def refresh(error: UnauthorizedError) -> ResponseReturnValue:
+    """Show a page whose script refreshes, where the access token of a browser is over; else it leads to the login."""
+    return render_template("refresh.html"), error.status
 
 
 def welcome(app: Flask, *, user_id: UUID, **_fact: object) -> None:

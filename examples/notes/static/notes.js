@@ -21,7 +21,14 @@ async function act(method, path, body, done) {
   const response = await send(method, path, body);
   if (response.ok && done) status.textContent = done;
   else if (response.ok) location.reload();
-  else status.textContent = (await response.json()).error.message;
+  else status.textContent = (await response.json().catch(() => null))?.error.message ?? "That did not work.";
+}
+
+async function refresh() {
+  if ((await send("POST", "/api/auth/refresh", {}, "csrf_refresh_token")).ok) return location.reload();
+  // Nothing is left to go on with: this clears the cookies.
+  await send("POST", "/api/auth/logout", {}, "csrf_refresh_token");
+  location.assign("/");
 }
 
 function onSubmit(id, path, done) {
@@ -31,6 +38,7 @@ function onSubmit(id, path, done) {
   });
 }
 
+if ("refresh" in document.body.dataset) refresh();
 onSubmit("register", "/api/auth/register", "Please follow the link in the mail: in development it is at /dev/mailbox.");
 onSubmit("login", "/api/auth/login");
 onSubmit("add", "/notes");

@@ -65,6 +65,13 @@ def test_numbers_are_for_admins(make_user: MakeUser, log_in: LogIn, alice: Flask
     assert alice.get("/admin").status_code == 403
 
 
+@pytest.mark.parametrize("path", ["/", "/admin"])
+def test_page_for_a_token_that_is_over_refreshes_it(client: FlaskClient, path: str):
+    page = client.get(path, headers={"Authorization": "Bearer of-yesterday"})
+    assert page.status_code == 401
+    assert "data-refresh" in page.text
+
+
 def test_from_registration_to_the_last_note(app: Flask, mailoutbox: MailOutbox):
     browser = app.test_client()
     account = {"email": "dora@example.org", "password": PASSWORD}
