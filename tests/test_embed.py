@@ -59,8 +59,6 @@ def test_migrations_and_the_script_run_as_printed(page: str, folder: Path):
         "robot@example.com example.com 3",
         "VALIDATION_ERROR Use at least 8 characters.",
     ]
-    assert run(folder, "python make_accounts.py") == said, "again is no error"
-    assert "robot@example.com" in run(folder, "flask --app app auth list-users")
     assert "No new upgrade operations" in run(folder, "flask --app app db check 2>&1")
 
 
