@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import threading
 from typing import Any
 
 import pymysql
@@ -169,9 +170,10 @@ def test_password_or_name_in_no_encoding_is_refused_in_one_line(app: Flask):
 @pytest.mark.parametrize(
     "name", ["Al\x07ice", "Al\nice", "Al\x1b[31mice", "Al\u202eice", "\u200b", "x" * 101], ids=ascii
 )
-def test_name_that_the_api_would_refuse_is_refused_before_the_password_is_read(app: Flask, api: Api, name: str):
+def test_name_that_the_api_would_refuse_is_refused_before_the_password_is_asked_for(app: Flask, api: Api, name: str):
     assert refusal(api.register(name=name)) == (422, "VALIDATION_ERROR")
-    assert told(create(app, ALICE, "--name", name, password=WEAK)) in (
+    # Nothing is typed: a question would end in "Aborted!".
+    assert told(run(app, "create-user", ALICE, "--name", name)) in (
         "Not a valid name.",
         "Longer than maximum length 100.",
     )
@@ -432,7 +434,7 @@ def test_deadlock_is_tried_once_more_without_asking_again(app: Flask, api: Api, 
 def test_second_deadlock_is_told_in_one_line(app: Flask):
     make_user(app, is_verified=False)
     with failing(app, "UPDATE auth_user", DEADLOCK, times=2):
-        assert told(run(app, "verify", ALICE)) == "The database refused: Deadlock found"
+        assert told(run(app, "verify", ALICE)) == "The database refused: Deadlock found; see flask auth doctor."
 
 
 @pytest.mark.any_database
@@ -455,6 +457,17 @@ def test_nobody_is_asked_for_what_cannot_be_used(app: Flask, args: list[str], sa
 def test_blank_name_is_no_name(app: Flask):
     assert create(app, ALICE, "--name", "").exit_code == 0
     assert user_of(app).name is None
+
+
+@pytest.mark.any_database
+def test_command_leaves_its_mail_to_the_service(make_app: MakeApp):
+    # A thread would be gone with the process, and with it the mail that it had just claimed.
+    app = make_app(TESTING=False, MAIL_SERVER="127.0.0.1", MAIL_PORT=1)
+    make_user(app)
+    before = threading.active_count()
+    output(app, "set-password", ALICE, "--password-stdin", input=f"{OTHER_PASSWORD}\n")
+    assert threading.active_count() == before
+    assert [(mail.subject, mail.attempts) for mail in mails(app)] == [("Your password has been changed", 0)]
 
 
 def test_mails_that_are_due_go_in_as_many_batches_as_it_takes(make_app: MakeApp):

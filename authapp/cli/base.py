@@ -8,6 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import click
+from flask import current_app
 from flask.cli import AppGroup
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -105,13 +106,15 @@ def _tried_again(function: Callable[P, R]) -> Callable[P, R]:
 def _told(function: Callable[P, R]) -> Callable[P, R]:
     @wraps(function)
     def telling(*args: P.args, **kwargs: P.kwargs) -> R:
+        # What a command queues is for the service to deliver, or for the command that does nothing else.
+        current_app.extensions["authapp"].mail_worker.retire()
         try:
             return function(*args, **kwargs)
         except AuthError as error:
             details = [message for messages in (error.details or {}).values() for message in messages]
             raise click.ClickException(" ".join(details) or error.message) from None
         except (DBAPIError, PoolTimeoutError) as error:
-            raise click.ClickException(f"The database refused: {_reason(error)}") from None
+            raise click.ClickException(f"The database refused: {_reason(error)}; see flask auth doctor.") from None
         except StaleDataError:
             raise click.ClickException("The account was changed or deleted meanwhile: run the command again.") from None
         except UnicodeError:

@@ -38,7 +38,7 @@ def deliver_mail(watch: bool) -> None:
         while now := delivery.deliver_due():
             sent += now
     except delivery.UnreachableError as error:
-        raise click.ClickException(f"The mail server cannot be reached ({error}); sent {sent}.") from None
+        raise click.ClickException(f"{trial.explain(error.__cause__)} Sent {base.plural(sent, 'mail')}.") from None
     click.echo(f"Sent {base.plural(sent, 'mail')}.")
 
 

@@ -33,7 +33,7 @@ def secrets() -> Finding:
     if config["SECRET_KEY_FALLBACKS"]:
         return warning(
             "SECRET_KEY_FALLBACKS are still accepted: remove each one "
-            f"{_days()} days (SESSION_MAX_DAYS) after it was replaced."
+            f"{_days()} days (REFRESH_TOKEN_EXPIRE_DAYS) after it was replaced."
         )
     return ok("SECRET_KEY is the only secret.")
 
@@ -47,7 +47,7 @@ def keys() -> Finding:
     if config["JWT_PREVIOUS_PUBLIC_KEYS"]:
         return warning(
             "JWT_PREVIOUS_PUBLIC_KEYS are still accepted: remove each one "
-            f"{_days()} days (SESSION_MAX_DAYS) after it was replaced."
+            f"{_days()} days (REFRESH_TOKEN_EXPIRE_DAYS) after it was replaced."
         )
     return ok(f"Tokens are signed with a private key ({algorithm}).")
 
@@ -152,7 +152,7 @@ def _public_url() -> SplitResult:
 
 
 def _days() -> int:
-    days: int = current_app.config["SESSION_MAX_DAYS"]
+    days: int = current_app.config["REFRESH_TOKEN_EXPIRE_DAYS"]
     return days
 
 

@@ -16,6 +16,7 @@ from authapp.errors import ServiceUnavailableError
 from authapp.extensions import Base, db
 
 _NOTABLE_SKEW_SECONDS = 2
+_HOSTS_ENGINE = "give the host's SQLALCHEMY_ENGINE_OPTIONS what authapp.database.engine_options says."
 _PRIVATE_MODE = 0o077
 
 
@@ -26,7 +27,8 @@ def reachable() -> Finding:
             connection.execute(text("SELECT 1"))
             read_only = not _is_sqlite() and _variable(connection, "read_only", "OFF") not in ("OFF", "0")
     except SQLAlchemyError as error:
-        return fail(f"The database does not answer ({_reason(error)}): check DATABASE_URL, and that it runs.")
+        mend = "this user must be able to write the file and its directory." if _is_sqlite() else "see that it runs."
+        return fail(f"The database does not answer ({_reason(error)}): check DATABASE_URL; {mend}")
     if read_only:
         return fail("The database server is read-only: name its primary in DATABASE_URL.")
     return ok(f"The database answers ({db.engine.dialect.name}).")
@@ -76,7 +78,7 @@ def isolation() -> Finding:
         logged = _variable(connection, "log_bin", "OFF") in ("ON", "1")
         statements = _variable(connection, "binlog_format", "ROW") == "STATEMENT"
     if level != "READ COMMITTED" and current_app.extensions["sqlalchemy"] is not db:
-        return warning(f"The host's own engine has {level}: authapp.database.engine_options has READ COMMITTED.")
+        return warning(f"Transactions of the host's own engine are {level}, not READ COMMITTED: {_HOSTS_ENGINE}")
     if level != "READ COMMITTED":
         return fail(f"Transactions are {level}: something between overrides READ COMMITTED; take that out.")
     if logged and statements:
@@ -91,13 +93,17 @@ def storage() -> Finding:
     if is_in_memory(db.engine.url):
         return warning("The database is in memory, and gone when the process ends: name a file in DATABASE_URL.")
     with db.engine.connect() as connection:
+        references = connection.execute(text("PRAGMA foreign_keys")).scalar()
         journal = connection.execute(text("PRAGMA journal_mode")).scalar()
         file = Path(connection.execute(text("SELECT file FROM pragma_database_list WHERE name = 'main'")).scalar_one())
     for path in (file, file.parent):
         if not os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
             return fail(f"{path} cannot be written by this user: give it to the user that runs the service.")
-    if journal != "wal":
-        return warning(f"The journal is {journal}, so readers and writers wait for each other: use a local disk.")
+    if not references or journal != "wal":
+        return warning(
+            f"SQLite has foreign keys {'on' if references else 'off'} and its journal is {journal}, not on and wal: "
+            f"use a local disk, and in a host with an engine of its own {_HOSTS_ENGINE}"
+        )
     if file.stat().st_mode & _PRIVATE_MODE:
         return warning(f"{file}, with its password hashes, can be read by others: run chmod 600 on it.")
     return ok(f"{file} can be written, by this user only.")

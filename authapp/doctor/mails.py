@@ -19,6 +19,8 @@ def server() -> Finding:
         return ok("No MAIL_SERVER is set: in development mails stay on the page /dev/mailbox.")
     if current_app.extensions["mail"].suppress:
         return warning("MAIL_SUPPRESS_SEND is on, as in tests: mails count as sent, and go nowhere; set it to false.")
+    if bool(config["MAIL_USERNAME"]) != bool(config["MAIL_PASSWORD"]):
+        return fail("Of MAIL_USERNAME and MAIL_PASSWORD only one is set, so nobody logs in: set both, or neither.")
     try:
         trial.reach()
     except smtp.FAILURES as error:

@@ -87,6 +87,11 @@ class Worker:
                 self._process, self._due = os.getpid(), due
         self._due.set()
 
+    def retire(self) -> None:
+        """Start no thread in this process: it ends soon, and would take a mail that it has claimed along with it."""
+        with self._lock:
+            self._process = os.getpid()
+
 
 def watch(app: Flask, woken: threading.Event) -> NoReturn:
     """Deliver what is due, now, whenever `woken` is set and every few seconds, whatever goes wrong meanwhile."""

@@ -27,7 +27,7 @@ def send(address: str) -> str:
         return _line(smtp.send(connection, message))
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException | None) -> str:
     """Say in one sentence what went wrong with the mail server and which settings to check."""
     where = f"{current_app.config['MAIL_SERVER']}:{current_app.config['MAIL_PORT']}"
     for kinds, problem, mend in _CAUSES:
@@ -71,7 +71,7 @@ _CAUSES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], str, str], .
 )
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException | None) -> str:
     """Give the server's own words, or those of whoever could not reach it."""
     if isinstance(error, smtplib.SMTPRecipientsRefused):
         error = smtplib.SMTPResponseException(*next(iter(error.recipients.values())))

@@ -9,6 +9,8 @@ from aiosmtpd.smtp import AuthResult
 from click.testing import Result
 from flask import Flask
 
+from authapp import database
+from authapp.mail import outbox
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, mails
 from tests.mail.conftest import PRODUCTION, MailServer
@@ -80,6 +82,17 @@ def test_server_that_wants_a_login_first_is_told(mailing_app: MailingApp, mail_s
 def test_server_that_is_away_is_told(mailing_app: MailingApp, mail_server: MailServer):
     mail_server.stop()
     assert "cannot be reached (Connection refused)" in told(send(mailing_app()))
+
+
+def test_server_that_is_away_is_told_by_delivery_too(mailing_app: MailingApp, mail_server: MailServer):
+    app = mailing_app(**PRODUCTION)
+    with app.app_context():
+        outbox.queue("test_mail", to=ALICE, subject="Test mail")
+        database.commit()
+    mail_server.stop()
+    said = told(app.test_cli_runner().invoke(args=["auth", "deliver-mail"]))
+    assert "check MAIL_SERVER and MAIL_PORT" in said
+    assert said.endswith(" Sent 0 mails.")
 
 
 def test_server_that_hangs_up_is_told(mailing_app: MailingApp, mail_server: MailServer):
