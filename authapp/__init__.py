@@ -18,6 +18,7 @@ from authapp import (
     cookies,
     cors,
     database,
+    document,
     extensions,
     health,
     host,
@@ -25,6 +26,7 @@ from authapp import (
     keys,
     logs,
     mail,
+    openapi,
     tokens,
 )
 from authapp.mail.delivery import Worker
@@ -37,7 +39,7 @@ __version__ = "0.1.0"
 PARTS = (auth, cookies, cors, jwks, mail, cli)
 """What both kinds of application have. A new capability is added by its name here."""
 
-SERVICE_PARTS = (health, logs)
+SERVICE_PARTS = (health, logs, openapi)
 """What only the service has; a host application brings its own."""
 
 
@@ -45,7 +47,7 @@ SERVICE_PARTS = (health, logs)
 class State:
     """What one application keeps in `app.extensions["authapp"]`."""
 
-    api: api.Api
+    api: document.Api
     gate: Gate
     keyring: keys.Keyring
     mail_worker: Worker = field(default_factory=Worker)
@@ -96,7 +98,7 @@ def _mount(app: Flask, *, owns_all: bool) -> None:
     keyring = tokens.configure(app)
     extensions.jwt.init_app(app)
     gate = Gate(concurrency=app.config["AUTH_HASH_CONCURRENCY"], queue=app.config["AUTH_HASH_QUEUE"])
-    app.extensions["authapp"] = State(api.make(app, version=__version__), gate, keyring)
+    app.extensions["authapp"] = State(document.make(app, version=__version__), gate, keyring)
     api.init_app(app, owns_all=owns_all)
     for part in PARTS:
         part.init_app(app)

@@ -20,8 +20,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
-from authapp import columns, database, errors
-from authapp.body import BodyParser
+from authapp import columns, database, document, errors
+from authapp.body import FORM, REFUSALS, BodyParser
 from authapp.errors import AuthError
 
 log = logging.getLogger(__name__)
@@ -37,34 +37,15 @@ OWN_BLUEPRINT = "authapp_"
 _GOOD_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-class ErrorSchema(ma.Schema):
-    """The envelope of a failure, for the API's document."""
-
-    class Error(ma.Schema):
-        """What went wrong."""
-
-        code = ma.fields.String(required=True)
-        message = ma.fields.String(required=True)
-        details = ma.fields.Dict(keys=ma.fields.String(), values=ma.fields.List(ma.fields.String()))
-
-    success = ma.fields.Constant(False, required=True)
-    error = ma.fields.Nested(Error, required=True)
-
-
-class Api(flask_smorest.Api):  # type: ignore[misc]  # It has no types.
-    """flask-smorest's `Api` without its error pages, which would answer for the whole application."""
-
-    ERROR_SCHEMA = ErrorSchema
-
-    def _register_error_handlers(self) -> None:
-        pass
-
-
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # It has no types.
     """A blueprint whose answers, good and bad, are in the envelope, and whose views are run again once
     where the database asks for that (a deadlock, a lost race to insert)."""
 
     ARGUMENTS_PARSER = BodyParser()
+    DEFAULT_LOCATION_CONTENT_TYPE_MAPPING = {  # noqa: RUF012  # As flask-smorest declares it.
+        **flask_smorest.Blueprint.DEFAULT_LOCATION_CONTENT_TYPE_MAPPING,
+        "json_or_form": "application/json",
+    }
 
     def __init__(self, name: str, import_name: str, **options: Any) -> None:
         super().__init__(name, import_name, **options)
@@ -74,29 +55,21 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]  # It has no typ
         """Register a view function, wrapped so that a transient failure of the database is tried once more."""
         super().add_url_rule(rule, endpoint or view_func.__name__, retrying(view_func), **options)
 
+    def arguments(self, schema: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Read the body in this shape and hand it to the view, as flask-smorest does."""
+        take = super().arguments(schema, **options)
+        if options.get("location") == "json_or_form":
+            form = self.doc(requestBody={"content": {FORM: {"schema": schema}}})
+            return lambda view: document.refuses(*REFUSALS)(form(take(view)))
+        return lambda view: document.refuses(*REFUSALS)(take(view))
+
     @staticmethod
     def _prepare_response_content(data: object) -> object:
         return {"success": True, "data": data}
 
     @staticmethod
     def _make_doc_response_schema(schema: ma.Schema | None) -> ma.Schema | None:
-        return None if schema is None else _answer_schema(type(schema))()
-
-
-@functools.cache
-def _answer_schema(data: type[ma.Schema]) -> type[ma.Schema]:
-    """Make the schema of the envelope around an answer, once for each: the document names schemas by class."""
-    fields = {"success": ma.fields.Constant(True, required=True), "data": ma.fields.Nested(data, required=True)}
-    return ma.Schema.from_dict(fields, name=data.__name__.removesuffix("Schema") + "Answer")
-
-
-def make(app: Flask, *, version: str) -> Api:
-    """Bind a smorest API to the application, apart from one that the host may have."""
-    return Api(
-        app,
-        config_prefix="AUTHAPP_",
-        spec_kwargs={"title": "authapp", "version": version, "openapi_version": "3.1.0"},
-    )
+        return None if schema is None else document.answer_schema(type(schema))()
 
 
 def handle_errors(views: flask.Blueprint | Flask, answer: Callable[[Exception], Response] | None = None) -> None:

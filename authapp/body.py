@@ -16,11 +16,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from authapp.errors import BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError, ValidationError
 
+# What can be wrong with a body.
+REFUSALS = (BadRequestError, PayloadTooLargeError, UnsupportedMediaTypeError, ValidationError)
 MAX_DEPTH = 8
 # A field's metadata: in a form, empty means not given.
 MAY_BE_BLANK = "may_be_blank"
 _MAX_FIELDS = 50
-_FORM = "application/x-www-form-urlencoded"
+FORM = "application/x-www-form-urlencoded"
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
@@ -97,7 +99,7 @@ def parse_form(raw: bytes) -> dict[str, str]:
 
 def is_form(req: Request) -> bool:
     """Say whether the body is a form, by its content type."""
-    return req.mimetype == _FORM
+    return req.mimetype == FORM
 
 
 def read(req: Request) -> bytes:

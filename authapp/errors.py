@@ -212,3 +212,9 @@ class InternalError(AuthError):
     status = 500
     code = "INTERNAL_ERROR"
     message = "Something went wrong on our side."
+
+
+def every_kind(base: type[AuthError] = AuthError) -> set[type[AuthError]]:
+    """Give every refusal of this module; a host application may have more of its own."""
+    own = {base} if base.__module__ == __name__ else set()
+    return own.union(*(every_kind(child) for child in base.__subclasses__()))

@@ -12,14 +12,26 @@ from flask import current_app, has_request_context, request
 from sqlalchemy import Row
 from werkzeug.local import LocalProxy
 
-from authapp import cookies, sessions, tokens
+from authapp import cookies, document, sessions, tokens
 from authapp.api import CURRENT_USER
-from authapp.errors import EmailNotVerifiedError, ForbiddenError, FreshLoginRequiredError, UnauthorizedError
+from authapp.errors import (
+    AuthError,
+    CSRFFailedError,
+    EmailNotVerifiedError,
+    ForbiddenError,
+    FreshLoginRequiredError,
+    TokenExpiredError,
+    TokenInvalidError,
+    TokenRevokedError,
+    UnauthorizedError,
+)
 from authapp.tokens import Claims
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# What `authenticate` raises.
+_REFUSALS = (UnauthorizedError, TokenInvalidError, TokenExpiredError, TokenRevokedError, CSRFFailedError)
 # Beside the user: what the token said.
 _CLAIMS = "authapp.claims"
 
@@ -55,7 +67,7 @@ def roles_required(*roles: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         if current_user.role not in roles:
             raise ForbiddenError
 
-    return lambda view: _guarded(view, check)
+    return lambda view: _guarded(view, check, ForbiddenError)
 
 
 def fresh_login_required(view: Callable[P, R]) -> Callable[P, R]:
@@ -69,7 +81,7 @@ def fresh_login_required(view: Callable[P, R]) -> Callable[P, R]:
         if not request.environ[_CLAIMS].fresh:
             raise FreshLoginRequiredError
 
-    return _guarded(view, check)
+    return _guarded(view, check, FreshLoginRequiredError)
 
 
 def verified_required(view: Callable[P, R]) -> Callable[P, R]:
@@ -83,7 +95,7 @@ def verified_required(view: Callable[P, R]) -> Callable[P, R]:
         if not current_user.is_verified:
             raise EmailNotVerifiedError
 
-    return _guarded(view, check)
+    return _guarded(view, check, EmailNotVerifiedError)
 
 
 def optional_login(view: Callable[P, R]) -> Callable[P, R]:
@@ -97,7 +109,7 @@ def optional_login(view: Callable[P, R]) -> Callable[P, R]:
         if "Authorization" in request.headers or cookies.token(tokens.ACCESS):
             authenticate()
 
-    return _guarded(view, check)
+    return _guarded(view, check, optional=True)
 
 
 def authenticate() -> None:
@@ -146,7 +158,9 @@ def _read(type: str, named: str | None) -> Claims:
     return tokens.read(token, type=type)
 
 
-def _guarded(view: Callable[P, R], check: Callable[[], None]) -> Callable[P, R]:
+def _guarded(
+    view: Callable[P, R], check: Callable[[], None], *refusals: type[AuthError], optional: bool = False
+) -> Callable[P, R]:
     @wraps(view)
     def protected(*args: P.args, **kwargs: P.kwargs) -> R:
         check()
@@ -154,4 +168,4 @@ def _guarded(view: Callable[P, R], check: Callable[[], None]) -> Callable[P, R]:
         answer: R = current_app.ensure_sync(view)(*args, **kwargs)
         return answer
 
-    return protected
+    return document.guarded(protected, *_REFUSALS, *refusals, optional=optional)

@@ -11,6 +11,7 @@ from werkzeug.test import TestResponse
 
 from authapp import keys, testing, users
 from authapp.models import User
+from tests import described
 
 ALICE = testing.EMAIL
 BOB = "bob@example.org"
@@ -23,7 +24,10 @@ mails = testing.mails
 
 
 class Api:
-    """A client of one application: paths are below the prefix, bodies are JSON."""
+    """A client of one application: paths are below the prefix, bodies are JSON.
+
+    Every answer is held against the API's document.
+    """
 
     def __init__(self, app: Flask) -> None:
         self.app = app
@@ -34,9 +38,11 @@ class Api:
         headers = dict(kwargs.pop("headers", {}))
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        return self.app.test_client(use_cookies=False).open(
+        answer = self.app.test_client(use_cookies=False).open(
             self.prefix + path, method=method, headers=headers, **kwargs
         )
+        described.check(self.app, method, self.prefix + path, answer)
+        return answer
 
     def get(self, path: str, **kwargs: Any) -> TestResponse:
         return self.request("GET", path, **kwargs)

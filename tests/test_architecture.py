@@ -21,7 +21,11 @@ RULES = {
     "signin.py",
 }
 # Views, commands, workers; `api` commits what a refusal keeps, `database` has the function itself.
-VIEWS = {f"auth/{path.name}" for path in (PACKAGE / "auth").glob("*.py")} - {"auth/schemas.py", "auth/blueprint.py"}
+VIEWS = {f"auth/{path.name}" for path in (PACKAGE / "auth").glob("*.py")} - {
+    "auth/schemas.py",
+    "auth/fields.py",
+    "auth/blueprint.py",
+}
 ENTRY_POINTS = VIEWS | {
     "api.py",
     "cli/accounts.py",

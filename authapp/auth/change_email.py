@@ -2,13 +2,17 @@
 
 from typing import Any
 
-from authapp import addresses, database
+from authapp import addresses, database, errors
 from authapp.auth.blueprint import blueprint
 from authapp.auth.schemas import ChangeEmailSchema, ConfirmedSchema, LinkTokenSchema, MessageSchema
+from authapp.document import refuses
 from authapp.protect import current_user, login_required
 
 
 @blueprint.route("/change-email", methods=["POST"])
+@refuses(
+    errors.InvalidCredentialsError, errors.UserAlreadyExistsError, errors.ServerBusyError, errors.EmailNotSentError
+)
 @login_required
 @blueprint.arguments(ChangeEmailSchema)
 @blueprint.response(202, MessageSchema)
@@ -20,9 +24,10 @@ def change_email(body: dict[str, str]) -> dict[str, Any]:
 
 
 @blueprint.route("/change-email/confirm", methods=["POST"])
+@refuses(errors.LinkInvalidError, errors.LinkExpiredError, errors.UserAlreadyExistsError)
 @blueprint.arguments(LinkTokenSchema)
 @blueprint.response(200, ConfirmedSchema)
-def confirm_change(body: dict[str, str]) -> dict[str, Any]:
+def confirm_email_change(body: dict[str, str]) -> dict[str, Any]:
     """Take on the address that the link was mailed to; the same link again is no error."""
     user = addresses.confirm_change(body["token"])
     database.commit()

@@ -4,10 +4,11 @@ from typing import Any
 
 from flask import Response
 
-from authapp import cookies, database, protect, signin, users
+from authapp import cookies, database, errors, protect, signin, users
 from authapp.auth import oauth2
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import LoginSchema, MessageSchema, RefreshTokenSchema, TokensSchema
+from authapp.document import refuses
 from authapp.tokens import TokenPair
 
 
@@ -24,7 +25,10 @@ def log_in_by_form() -> Response:
     return oauth2.answer(_log_in(*oauth2.read_grant()))
 
 
-@blueprint.route("/login/json", methods=["POST"])
+@blueprint.route("/login/json", methods=["POST"], endpoint="login_json")
+@refuses(
+    errors.InvalidCredentialsError, errors.AccountDisabledError, errors.EmailNotVerifiedError, errors.ServerBusyError
+)
 @blueprint.arguments(LoginSchema)
 @blueprint.response(200, TokensSchema)
 def login(credentials: dict[str, str]) -> TokenPair:
@@ -36,9 +40,17 @@ oauth2.blueprint.add_url_rule("/login", "login", oauth2.or_form(log_in_by_form)(
 
 
 @blueprint.route("/refresh", methods=["POST"])
+@refuses(
+    errors.UnauthorizedError,
+    errors.TokenInvalidError,
+    errors.TokenExpiredError,
+    errors.TokenRevokedError,
+    errors.TokenReusedError,
+    errors.CSRFFailedError,
+)
 @blueprint.arguments(RefreshTokenSchema, required=False)
 @blueprint.response(200, TokensSchema)
-def refresh(body: dict[str, str]) -> TokenPair:
+def refresh_tokens(body: dict[str, str]) -> TokenPair:
     """Exchange a refresh token for a new access token and a new refresh token.
 
     The refresh token is in the body, else in the Authorization header, else in its cookie. It is good once: presented
@@ -51,6 +63,7 @@ def refresh(body: dict[str, str]) -> TokenPair:
 
 
 @blueprint.route("/logout", methods=["POST"])
+@refuses(errors.UnauthorizedError, errors.TokenInvalidError, errors.CSRFFailedError)
 @blueprint.arguments(RefreshTokenSchema, required=False)
 @blueprint.response(200, MessageSchema)
 def logout(body: dict[str, str]) -> dict[str, Any]:

@@ -2,16 +2,17 @@
 
 from typing import Any
 
-from authapp import cookies, credentials, database, users
+from authapp import cookies, credentials, database, errors, users
 from authapp.auth.blueprint import blueprint
 from authapp.auth.schemas import MessageSchema, PasswordSchema, ProfileSchema, UserDataSchema
+from authapp.document import refuses
 from authapp.protect import current_user, login_required
 
 
 @blueprint.route("/me")
 @blueprint.response(200, UserDataSchema)
 @login_required
-def me() -> dict[str, Any]:
+def get_me() -> dict[str, Any]:
     """Show the caller's account."""
     return {"user": current_user}
 
@@ -20,7 +21,7 @@ def me() -> dict[str, Any]:
 @login_required
 @blueprint.arguments(ProfileSchema)
 @blueprint.response(200, UserDataSchema)
-def change_me(changes: dict[str, str | None]) -> dict[str, Any]:
+def update_me(changes: dict[str, str | None]) -> dict[str, Any]:
     """Change the caller's name or photo."""
     user = users.change_profile(current_user.id, **changes)
     database.commit()
@@ -28,6 +29,7 @@ def change_me(changes: dict[str, str | None]) -> dict[str, Any]:
 
 
 @blueprint.route("/me", methods=["DELETE"])
+@refuses(errors.InvalidCredentialsError, errors.ServerBusyError)
 @login_required
 @blueprint.arguments(PasswordSchema)
 @blueprint.response(200, MessageSchema)

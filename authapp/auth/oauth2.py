@@ -11,8 +11,9 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, jsonify, request
 
-from authapp import api, body
-from authapp.auth.schemas import Text
+from authapp import api, body, document
+from authapp.auth.fields import Text
+from authapp.auth.schemas import TokensSchema
 from authapp.body import MAY_BE_BLANK
 from authapp.errors import AccountDisabledError, BadRequestError, EmailNotVerifiedError, InvalidCredentialsError
 from authapp.tokens import TokenPair
@@ -21,6 +22,15 @@ blueprint = api.Blueprint(f"{api.OWN_BLUEPRINT}login", __name__, description="Lo
 
 _KEPT_HEADERS = ("Retry-After", "Connection")
 _REFUSED_GRANTS = (InvalidCredentialsError, EmailNotVerifiedError, AccountDisabledError)
+_JSON = "application/json"
+_ERRORS = ["invalid_grant", "invalid_request", "server_error", "temporarily_unavailable", "unsupported_grant_type"]
+# The statuses with which a form login is refused.
+_REFUSING = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 _NOT_NOW = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 
 
@@ -41,9 +51,12 @@ class GrantSchema(ma.Schema):
     There are no clients to tell apart and no scopes: what a client says of them is not looked at.
     """
 
-    grant_type = Text(validate=_check_grant_type, metadata={MAY_BE_BLANK: True})
-    username = Text(required=True, metadata={MAY_BE_BLANK: True})
-    password = Text(required=True, metadata={MAY_BE_BLANK: True})
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    grant_type = Text(validate=_check_grant_type, metadata={MAY_BE_BLANK: True, "enum": ["password"]})
+    username = Text(required=True, metadata={MAY_BE_BLANK: True, "description": "The e-mail address."})
+    password = Text(required=True, metadata={MAY_BE_BLANK: True, "format": "password"})
     scope = Text(metadata={MAY_BE_BLANK: True})
 
 
@@ -52,8 +65,15 @@ class GrantedSchema(ma.Schema):
 
     access_token = ma.fields.String(required=True)
     refresh_token = ma.fields.String(required=True)
-    token_type = ma.fields.String(required=True)
+    token_type = ma.fields.Constant("bearer", required=True)
     expires_in = ma.fields.Integer(required=True)
+
+
+class GrantRefusedSchema(ma.Schema):
+    """Why a form login was refused (RFC 6749, 5.2)."""
+
+    error = ma.fields.String(required=True, metadata={"enum": _ERRORS})
+    error_description = ma.fields.String(required=True)
 
 
 def or_form(form_view: Callable[[], Response]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -64,9 +84,23 @@ def or_form(form_view: Callable[[], Response]) -> Callable[[Callable[..., Any]],
         def either(*args: Any, **kwargs: Any) -> Any:
             return form_view() if body.is_form(request) else view(*args, **kwargs)
 
-        return either
+        described: Callable[..., Any] = blueprint.doc(**_description())(either)
+        return described
 
     return decorate
+
+
+def _description() -> dict[str, Any]:
+    """Tell the API's document what the form adds to the description of the view for JSON."""
+    refused = {"oneOf": [document.FailureSchema, GrantRefusedSchema]}
+    answers = {status: {"content": {_JSON: {"schema": refused}}} for status in (*_REFUSING, "default")}
+    granted = {"oneOf": [document.answer_schema(TokensSchema), GrantedSchema]}
+    return {
+        "description": "JSON is answered in the envelope. A form is OAuth2's password grant, answered as RFC 6749 "
+        "says. `login_json` takes JSON alone.",
+        "requestBody": {"content": {body.FORM: {"schema": GrantSchema}}},
+        "responses": {HTTPStatus.OK: {"content": {_JSON: {"schema": granted}}}, **answers},
+    }
 
 
 def read_grant() -> tuple[str, str]:
@@ -75,7 +109,7 @@ def read_grant() -> tuple[str, str]:
     Raises `UnsupportedGrantTypeError`, `ValidationError` and `BadRequestError`.
     """
     parser = api.Blueprint.ARGUMENTS_PARSER
-    grant = parser.parse(GrantSchema(), request, location="json_or_form", unknown=ma.EXCLUDE)
+    grant = parser.parse(GrantSchema(), request, location="json_or_form", unknown=None)
     return grant["username"], grant["password"]
 
 

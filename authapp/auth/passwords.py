@@ -2,14 +2,16 @@
 
 from typing import Any
 
-from authapp import cookies, credentials, database, signin
+from authapp import cookies, credentials, database, errors, signin
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import ChangePasswordSchema, EmailSchema, MessageSchema, ResetPasswordSchema, TokensSchema
+from authapp.document import refuses
 from authapp.protect import current_user, login_required
 from authapp.tokens import TokenPair
 
 
 @blueprint.route("/change-password", methods=["POST"])
+@refuses(errors.InvalidCredentialsError, errors.ServerBusyError)
 @login_required
 @blueprint.arguments(ChangePasswordSchema)
 @blueprint.response(200, TokensSchema)
@@ -36,6 +38,7 @@ blueprint.add_url_rule("/password-reset/request", "request_password_reset", forg
 
 
 @blueprint.route("/reset-password", methods=["POST"])
+@refuses(errors.LinkInvalidError, errors.LinkExpiredError, errors.ServerBusyError)
 @blueprint.arguments(ResetPasswordSchema)
 @blueprint.response(200, MessageSchema)
 def reset_password(body: dict[str, str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from authapp import addresses, cookies, database, signin
+from authapp import addresses, cookies, database, errors, signin
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import (
     ConfirmedSchema,
@@ -12,10 +12,12 @@ from authapp.auth.schemas import (
     RegisteredSchema,
     RegisterSchema,
 )
+from authapp.document import refuses
 from authapp.tokens import TokenPair
 
 
 @blueprint.route("/register", methods=["POST"])
+@refuses(errors.UserAlreadyExistsError, errors.ServerBusyError, errors.EmailNotSentError)
 @blueprint.arguments(RegisterSchema, location="json_or_form")
 @blueprint.response(201, RegisteredSchema)
 def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
@@ -31,6 +33,7 @@ def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
 
 
 @blueprint.route("/verify-email", methods=["POST"])
+@refuses(errors.LinkInvalidError, errors.LinkExpiredError)
 @blueprint.arguments(LinkTokenSchema)
 @blueprint.response(200, ConfirmedSchema)
 def verify_email(body: dict[str, str]) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def verify_email(body: dict[str, str]) -> dict[str, Any]:
     return {"user": user, "message": "Your account has been activated."}
 
 
-blueprint.add_url_rule("/email-verification/confirm", "confirm_verification", verify_email, methods=["POST"])
+blueprint.add_url_rule("/email-verification/confirm", "confirm_email_verification", verify_email, methods=["POST"])
 
 
 @blueprint.route("/resend-verification", methods=["POST"])
@@ -53,4 +56,4 @@ def resend_verification(body: dict[str, str]) -> dict[str, Any]:
     return {"message": "If this address waits for verification, a mail is on its way."}
 
 
-blueprint.add_url_rule("/email-verification/resend", "resend_verification_again", resend_verification, methods=["POST"])
+blueprint.add_url_rule("/email-verification/resend", "resend_email_verification", resend_verification, methods=["POST"])

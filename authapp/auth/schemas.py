@@ -1,71 +1,35 @@
 """The shapes of the blueprint's bodies and answers."""
 
-from datetime import datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
-from authapp import devices, users
+from authapp import devices
+from authapp.auth.fields import NewPassword, PersonName, PhotoURL, Text, Time
 from authapp.body import MAY_BE_BLANK
-from authapp.models import NAME_LENGTH, URL_LENGTH
+from authapp.columns import EMAIL_LENGTH
+from authapp.document import Body
 from authapp.protect import current_user
 
-_LONGEST_TEXT = 4096
+# What the document says of fields that mean the same in several shapes.
+_EMAIL: dict[str, Any] = {"format": "email", "maxLength": EMAIL_LENGTH, "examples": ["alice@example.org"]}
+_PASSWORD: dict[str, Any] = {"format": "password"}
+_CONFIRMATION: dict[str, Any] = {"format": "password", "description": "If given, it must equal `password`."}
+_LINK_TOKEN: dict[str, Any] = {"description": "What stands behind `token=` in the mailed link."}
+_ACCESS_TOKEN: dict[str, Any] = {"description": "A JWT, for the Authorization header."}
+_REFRESH_TOKEN: dict[str, Any] = {"description": "A JWT, good for one refresh."}
+_EXPIRES_IN: dict[str, Any] = {"description": "Seconds that the access token lives.", "examples": [1800]}
 
 
-class Text(fields.String):
-    """A string that every database and every encoder takes: no NUL, no half of a surrogate pair."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text: str = super()._deserialize(value, attr, data, **kwargs)
-        if "\x00" in text or any("\ud800" <= char <= "\udfff" for char in text):
-            raise ValidationError("Not valid text.")
-        if len(text) > _LONGEST_TEXT:
-            raise ValidationError(f"Longer than maximum length {_LONGEST_TEXT}.")
-        return text
-
-
-class PersonName(Text):
-    """A name as a person writes it: in any script and with emoji, as long as it can be seen."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        name = super()._deserialize(value, attr, data, **kwargs).strip()
-        if not users.is_visible(name):
-            raise ValidationError("Not a valid name.")
-        if len(name) > NAME_LENGTH:
-            raise ValidationError(f"Longer than maximum length {NAME_LENGTH}.")
-        return name
-
-
-class PhotoURL(Text):
-    """The address of a picture, https only."""
-
-    _check = validate.And(validate.Length(max=URL_LENGTH), validate.URL(schemes={"https"}))
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        url = super()._deserialize(value, attr, data, **kwargs)
-        if not users.is_visible(url):
-            raise ValidationError("Not a valid URL.")
-        self._check(url)
-        return url
-
-
-class Time(fields.Field[datetime]):
-    """A time as RFC 3339 in UTC, to the millisecond, with Z."""
-
-    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **kwargs: Any) -> str | None:
-        return None if value is None else value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-class RegisterSchema(Schema):
+class RegisterSchema(Body):
     """A new account."""
 
-    email = Text(required=True)
-    password = Text(required=True)
+    email = Text(required=True, metadata=_EMAIL)
+    password = NewPassword(required=True)
     name = PersonName(metadata={MAY_BE_BLANK: True})
     photo = PhotoURL(metadata={MAY_BE_BLANK: True})
-    password_confirm = Text()
-    passwordConfirm = Text()  # noqa: N815  # The spelling of many front ends; the contract takes both.
+    password_confirm = Text(metadata=_CONFIRMATION)
+    passwordConfirm = Text(metadata=_CONFIRMATION)  # noqa: N815  # The spelling of many front ends; the contract takes both.
 
     @validates_schema(skip_on_field_errors=True)
     def _check_confirmation(self, data: dict[str, Any], **_: Any) -> None:
@@ -78,60 +42,60 @@ class RegisterSchema(Schema):
         return {name: value for name, value in data.items() if name not in ("password_confirm", "passwordConfirm")}
 
 
-class LoginSchema(Schema):
+class LoginSchema(Body):
     """An e-mail address and a password."""
 
-    email = Text(required=True)
-    password = Text(required=True)
+    email = Text(required=True, metadata=_EMAIL)
+    password = Text(required=True, metadata=_PASSWORD)
 
 
-class PasswordSchema(Schema):
+class PasswordSchema(Body):
     """The caller's password, for what a stolen token alone must not do."""
 
-    password = Text(required=True)
+    password = Text(required=True, metadata=_PASSWORD)
 
 
-class ChangePasswordSchema(Schema):
+class ChangePasswordSchema(Body):
     """The present password and the one that is to replace it."""
 
-    current_password = Text(required=True)
-    new_password = Text(required=True)
+    current_password = Text(required=True, metadata=_PASSWORD)
+    new_password = NewPassword(required=True)
 
 
-class ResetPasswordSchema(Schema):
+class ResetPasswordSchema(Body):
     """The token of a mailed link and the new password."""
 
-    token = Text(required=True)
-    new_password = Text(required=True)
+    token = Text(required=True, metadata=_LINK_TOKEN)
+    new_password = NewPassword(required=True)
 
 
-class ChangeEmailSchema(Schema):
+class ChangeEmailSchema(Body):
     """The new address and the caller's password."""
 
-    new_email = Text(required=True)
-    password = Text(required=True)
+    new_email = Text(required=True, metadata=_EMAIL)
+    password = Text(required=True, metadata=_PASSWORD)
 
 
-class ProfileSchema(Schema):
+class ProfileSchema(Body):
     """What users may change of themselves; `null` empties a field."""
 
     name = PersonName(allow_none=True)
     photo = PhotoURL(allow_none=True)
 
 
-class EmailSchema(Schema):
+class EmailSchema(Body):
     """An e-mail address."""
 
-    email = Text(required=True)
+    email = Text(required=True, metadata=_EMAIL)
 
 
-class LinkTokenSchema(Schema):
+class LinkTokenSchema(Body):
     """The token of a mailed link."""
 
-    token = Text(required=True)
+    token = Text(required=True, metadata=_LINK_TOKEN)
 
 
-class RefreshTokenSchema(Schema):
+class RefreshTokenSchema(Body):
     """A refresh token, unless it is in the Authorization header."""
 
     refresh_token = Text()
@@ -141,10 +105,10 @@ class UserSchema(Schema):
     """An account, as its owner sees it."""
 
     id = fields.UUID(required=True)
-    email = fields.String(required=True)
+    email = fields.String(required=True, metadata=_EMAIL)
     name = fields.String(required=True, allow_none=True)
-    photo = fields.String(required=True, allow_none=True)
-    role = fields.String(required=True)
+    photo = fields.String(required=True, allow_none=True, metadata={"format": "uri"})
+    role = fields.String(required=True, metadata={"examples": ["user", "admin"]})
     is_active = fields.Boolean(required=True)
     is_verified = fields.Boolean(required=True)
     created_at = Time(required=True)
@@ -166,19 +130,19 @@ class ConfirmedSchema(UserDataSchema):
 class TokensSchema(UserDataSchema):
     """A signed-in user: an access token, a refresh token, and the seconds that the access token lives."""
 
-    access_token = fields.String(required=True)
-    refresh_token = fields.String(required=True)
+    access_token = fields.String(required=True, metadata=_ACCESS_TOKEN)
+    refresh_token = fields.String(required=True, metadata=_REFRESH_TOKEN)
     token_type = fields.Constant("bearer", required=True)
-    expires_in = fields.Integer(required=True)
+    expires_in = fields.Integer(required=True, metadata=_EXPIRES_IN)
 
 
 class RegisteredSchema(UserDataSchema):
     """A new account, signed in already where no verified address is needed."""
 
-    access_token = fields.String()
-    refresh_token = fields.String()
-    token_type = fields.String()
-    expires_in = fields.Integer()
+    access_token = fields.String(metadata=_ACCESS_TOKEN)
+    refresh_token = fields.String(metadata=_REFRESH_TOKEN)
+    token_type = fields.String(metadata={"enum": ["bearer"]})
+    expires_in = fields.Integer(metadata=_EXPIRES_IN)
 
 
 class MessageSchema(Schema):
@@ -196,8 +160,16 @@ class SessionSchema(Schema):
     expires_at = Time(required=True)
     ip = fields.String(required=True, allow_none=True)
     user_agent = fields.String(required=True, allow_none=True)
-    device = fields.Function(lambda session: devices.describe(session.user_agent), required=True)
-    current = fields.Function(lambda session: session.id == current_user.sid, required=True)
+    device = fields.Function(
+        lambda session: devices.describe(session.user_agent),
+        required=True,
+        metadata={"type": ["string", "null"], "examples": ["Firefox on Ubuntu"]},
+    )
+    current = fields.Function(
+        lambda session: session.id == current_user.sid,
+        required=True,
+        metadata={"type": "boolean", "description": "Whether it is the one that asks."},
+    )
 
 
 class SessionsSchema(Schema):
@@ -209,4 +181,4 @@ class SessionsSchema(Schema):
 class RevokedSchema(Schema):
     """How many sessions were ended."""
 
-    revoked = fields.Integer(required=True)
+    revoked = fields.Integer(required=True, metadata={"minimum": 0})

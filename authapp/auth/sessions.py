@@ -6,6 +6,7 @@ from typing import Any
 from authapp import database, sessions
 from authapp.auth.blueprint import blueprint
 from authapp.auth.schemas import MessageSchema, RevokedSchema, SessionsSchema
+from authapp.document import refuses
 from authapp.errors import NotFoundError
 from authapp.protect import current_user, login_required
 
@@ -19,6 +20,7 @@ def list_sessions() -> dict[str, Any]:
 
 
 @blueprint.route("/sessions/<uuid:sid>", methods=["DELETE"])
+@refuses(NotFoundError)
 @blueprint.response(200, MessageSchema)
 @login_required
 def end_session(sid: uuid.UUID) -> dict[str, Any]:
