@@ -4,7 +4,7 @@ PYTHONS ?= python3.12 python3.13
 BIN := .venv/bin
 PIP_INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
 
-.PHONY: run test test-pythons test-long lock clean
+.PHONY: run test test-pythons test-long openapi lock clean
 
 run: .venv/run.done .env
 	@$(BIN)/flask --app wsgi db upgrade
@@ -23,9 +23,15 @@ test-pythons: $(PYTHONS:%=test-%)
 test-python%: .venv-python%/dev.done
 	.venv-python$*/bin/pytest -q -n auto --dist worksteal
 
-# Everything: also a fresh clone's first run, as a newcomer would do it.
+# Everything: also clients made by public generators, and a fresh clone's first run, as a newcomer would do it.
 test-long: test test-pythons
+	$(BIN)/pytest -m clients
 	.ci/first-run
+
+# The API's document under the default settings, as docs/ has it.
+openapi: .venv/dev.done
+	$(BIN)/python -m tests.write_openapi > docs/openapi.json.new
+	mv docs/openapi.json.new docs/openapi.json
 
 # UPGRADE=--upgrade takes the newest versions.
 lock: .venv/dev.done

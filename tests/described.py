@@ -79,9 +79,9 @@ def check(app: Flask, method: str, path: str, answer: TestResponse) -> None:
     assert status in operation["responses"], f"{name} answered {status}: {answer.text}"
     problems = [problem.message for problem in document.validator(name, status).iter_errors(answer.json)]
     assert problems == [], f"{name} answered {status}: {answer.text}"
-    code = isinstance(answer.json["error"], dict) and answer.json["error"]["code"] if "error" in answer.json else None
-    if code:
+    error = dict(answer.json or {}).get("error")
+    if isinstance(error, dict):
         told = operation["responses"][status]["content"]["application/json"]["examples"]
-        assert code in told, f"{name} answered {code}"
+        assert error["code"] in told, f"{name} answered {error['code']}"
     for header in operation["responses"][status]["headers"]:
         assert header in answer.headers, f"{name} answered {status} without {header}"
