@@ -236,7 +236,7 @@ def test_page_is_strict_and_its_files_are_all_here(app: Flask):
     assert "http" not in page.text
     assert "<script>" not in page.text
     files = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
-    assert len(files) == 4
+    assert len(files) == 5
     for name in files:
         found = client.get(f"/{name}", buffered=True)
         assert found.status_code == 200, name

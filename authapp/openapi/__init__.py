@@ -22,6 +22,7 @@ _OWN_FILES = Path(__file__).parent / "static"
 _FILES = {
     "start.js": "ours",
     "swagger-ui.css": "theirs",
+    "index.css": "theirs",
     "swagger-ui-bundle.js": "theirs",
     "favicon-32x32.png": "theirs",
 }

@@ -46,6 +46,7 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     },
 }
+_TOPICS = ("register", "login", "me", "passwords", "change-email", "sessions")
 # What any view may meet.
 _ALWAYS = (errors.InternalError, errors.ServiceUnavailableError)
 _SAFE_METHODS = ("get", "head", "options")
@@ -77,7 +78,7 @@ def make(app: Flask) -> dict[str, Any]:
     for route in routes:
         _complete(route, app.config)
     _name_aliases(routes)
-    found["paths"].update(service.paths(app))
+    found["paths"] = dict(sorted(found["paths"].items(), key=_place)) | service.paths(app)
     found["tags"] = [*_tags(routes), *service.TAGS]
     found["components"] = {
         "schemas": found["components"]["schemas"] | service.SCHEMAS,
@@ -206,8 +207,16 @@ def _name_aliases(routes: list[_Route]) -> None:
             alias.operation["description"] = known
 
 
+def _place(path: tuple[str, dict[str, Any]]) -> tuple[int, int, str]:
+    """Say where a path stands: in the order in which a person meets the topics, other topics last; aliases are longer."""
+    tags = [operation["tags"][0] for method, operation in path[1].items() if method != "parameters"]
+    topic = _TOPICS.index(tags[0]) if tags[0] in _TOPICS else len(_TOPICS)
+    return topic, path[0].count("/"), path[0]
+
+
 def _tags(routes: list[_Route]) -> list[dict[str, str]]:
-    views = {_tag(route.view): inspect.unwrap(route.view) for route in routes}
+    in_order = sorted(routes, key=lambda route: _place((route.path, {route.method: route.operation})))
+    views = {_tag(route.view): inspect.unwrap(route.view) for route in in_order}
     return [{"name": name, "description": inspect.getmodule(view).__doc__ or ""} for name, view in views.items()]
 
 
