@@ -208,7 +208,7 @@ def _name_aliases(routes: list[_Route]) -> None:
 
 
 def _place(path: tuple[str, dict[str, Any]]) -> tuple[int, int, str]:
-    """Say where a path stands: in the order in which a person meets the topics, other topics last; aliases are longer."""
+    """Say where a path stands: by the order in which a person meets the topics, then the shorter ones first."""
     tags = [operation["tags"][0] for method, operation in path[1].items() if method != "parameters"]
     topic = _TOPICS.index(tags[0]) if tags[0] in _TOPICS else len(_TOPICS)
     return topic, path[0].count("/"), path[0]
