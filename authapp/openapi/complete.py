@@ -27,14 +27,16 @@ _REQUEST_ID = {"X-Request-ID": {"$ref": "#/components/headers/X-Request-ID"}}
 _HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
         "description": "The id of the request: its own, where it had a good one, else a new one.",
+        "required": True,
         "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
     },
     "Retry-After": {
-        "description": "Seconds to wait before the request is sent again.",
+        "description": "Seconds to wait before the request is sent again; not with `EMAIL_NOT_SENT`.",
         "schema": {"type": "integer", "minimum": 0},
     },
     "WWW-Authenticate": {
         "description": 'RFC 6750: `Bearer`, with `error="invalid_token"` where a token was sent.',
+        "required": True,
         "schema": {"type": "string"},
     },
 }
