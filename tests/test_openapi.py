@@ -2,7 +2,9 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -220,6 +222,18 @@ def test_document_is_made_when_it_is_asked_for_and_then_kept(make_app: MakeApp):
     specs = [state.api.spec, *(document_of(app) and state.api.spec for _ in range(2))]
     assert specs[0] is None
     assert specs[1] is specs[2] is not None
+
+
+def test_many_who_ask_at_once_get_the_same_document(make_app: MakeApp):
+    app, together = make_app(), Barrier(8)
+
+    def ask(_: int) -> str:
+        together.wait()
+        return app.test_client().get("/openapi.json").text
+
+    with ThreadPoolExecutor(8) as people:
+        texts = set(people.map(ask, range(8)))
+    assert [json.loads(text)["openapi"] for text in texts] == ["3.1.0"]
 
 
 def test_document_is_the_same_each_time_it_is_made(app: Flask):

@@ -93,7 +93,8 @@ def or_form(form_view: Callable[[], Response]) -> Callable[[Callable[..., Any]],
 def _description() -> dict[str, Any]:
     """Tell the API's document what the form adds to the description of the view for JSON."""
     refused = {"oneOf": [document.FailureSchema, GrantRefusedSchema]}
-    answers = {status: {"content": {_JSON: {"schema": refused}}} for status in (*_REFUSING, "default")}
+    answer = {"description": "A form is refused as RFC 6749 says.", "content": {_JSON: {"schema": refused}}}
+    answers = dict.fromkeys((*_REFUSING, "default"), answer)
     granted = {"oneOf": [document.answer_schema(TokensSchema), GrantedSchema]}
     return {
         "description": "JSON is answered in the envelope. A form is OAuth2's password grant, answered as RFC 6749 "

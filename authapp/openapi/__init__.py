@@ -4,6 +4,7 @@ import functools
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 import flask
 from flask import Flask, Response, send_from_directory
@@ -31,8 +32,14 @@ _FILES = {
 def init_app(app: Flask) -> None:
     """Add `/openapi.json` and `/docs`; what they need is found when they are first asked for."""
     blueprint = flask.Blueprint(f"{api.OWN_BLUEPRINT}openapi", __name__)
-    made = functools.cache(lambda: json.dumps(complete.make(app), ensure_ascii=False))
-    blueprint.add_url_rule("/openapi.json", "document", lambda: Response(made(), mimetype="application/json"))
+    made, lock = functools.cache(lambda: json.dumps(complete.make(app), ensure_ascii=False)), Lock()
+
+    def document() -> Response:
+        # flask-smorest keeps what it makes in one place: the first two who ask must not make it at once.
+        with lock:
+            return Response(made(), mimetype="application/json")
+
+    blueprint.add_url_rule("/openapi.json", "document", document)
     blueprint.add_url_rule("/docs", "docs", docs)
     blueprint.add_url_rule("/docs/<name>", "file", file)
     api.handle_errors(blueprint)

@@ -152,7 +152,9 @@ def _failure(kinds: list[type[AuthError]], told: dict[str, Any]) -> dict[str, An
     if any(issubclass(kind, errors.ServerBusyError) for kind in kinds):
         names.append("Retry-After")
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
-    return {"description": "\n".join(lines) or "Any other failure.", "headers": headers, "content": content}
+    about = "\n".join(lines) or "Any other failure."
+    more = told.get("description")
+    return {"description": f"{about}\n\n{more}" if more else about, "headers": headers, "content": content}
 
 
 def _refusals(route: _Route, config: Mapping[str, Any]) -> Iterator[type[AuthError]]:
