@@ -80,6 +80,7 @@ def when_ready(server):
     if os.environ.get("AUTHAPP_GREETING"):
         here = f"http://{bind}"
         print(f"authapp listens on {here}; Ctrl+C stops it.")
+        print(f"  open  {here}/docs         every route, to try from the browser")
         print(f"  open  {here}/dev/mailbox  the mails it would have sent")
         print(f"  open  {here}/docs         the API, to read and to try")
         print(f"  open  {here}/readyz       whether it can serve")
