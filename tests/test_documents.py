@@ -55,30 +55,3 @@ def test_every_command_that_the_readme_names_exists(root: Path):
     line = next(line for line in features if "flask auth create-user" in line).partition("Each has")[0]
     named = set(re.findall(r"`(?:flask auth )?([a-z-]+)`", line))
     assert named == set(group.commands)
-
-
-def test_the_readmes_host_application_is_migrated_as_it_says(root: Path, tmp_path: Path):
-    (program,) = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-    (tmp_path / "app.py").write_text(program)
-
-    def flask(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "flask", "--app", "app", *arguments],
-            env={"PYTHONPATH": str(root), "SECRET_KEY": "vq3Yc0mQ9sX7eL2nT5uB8wK1zR4aD6hJ"},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    flask("db", "init")
-    template = tmp_path / "migrations" / "script.py.mako"
-    template.write_text(
-        template.read_text().replace("from alembic import op", "from alembic import op\nimport authapp.columns")
-    )
-    flask("db", "migrate", "-m", "first")
-    flask("db", "upgrade")
-    assert flask("auth", "list-users") == ""
