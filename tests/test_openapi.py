@@ -13,7 +13,10 @@ from openapi_spec_validator import validate
 from werkzeug.test import TestResponse
 
 from authapp import errors, init_app
+from authapp.api import Blueprint
+from authapp.auth.schemas import MessageSchema
 from authapp.openapi import complete
+from authapp.protect import fresh_login_required, optional_login, roles_required
 from authapp.testing import TEST_SETTINGS
 from tests import described, write_openapi
 from tests.conftest import MakeApp
@@ -214,6 +217,40 @@ def test_an_answer_that_is_not_told_fails(app: Flask, body: dict[str, Any], stat
     described.check(app, "DELETE", "/api/auth/me", answer(failure("UNAUTHORIZED"), 401))
     with pytest.raises(AssertionError):
         described.check(app, "DELETE", "/api/auth/me", answer(body, status))
+
+
+def test_a_new_blueprint_is_told_of_by_itself(make_app: MakeApp):
+    app, notes = make_app(), Blueprint("authapp_notes", __name__)
+
+    @notes.route("/notes")
+    @notes.response(200, MessageSchema)
+    @roles_required("admin")
+    def list_notes() -> dict[str, str]:
+        """List the notes. There are none."""
+        return {"message": "None."}
+
+    @notes.route("/news")
+    @fresh_login_required
+    @notes.response(200, MessageSchema)
+    def list_news() -> dict[str, str]:
+        """List the news."""
+        return {"message": "None."}
+
+    @notes.route("/weather")
+    @optional_login
+    @notes.response(200, MessageSchema)
+    def show_weather() -> dict[str, str]:
+        """Show the weather."""
+        return {"message": "Rain."}
+
+    app.extensions["authapp"].api.register_blueprint(notes, url_prefix="/notes")
+    document = document_of(app)
+    validate(document)
+    told = operations(document)
+    assert (told["list_notes"]["summary"], told["list_notes"]["description"]) == ("List the notes", "There are none.")
+    assert "FORBIDDEN" in codes_of(told["list_notes"])
+    assert "FRESH_LOGIN_REQUIRED" in codes_of(told["list_news"])
+    assert told["show_weather"]["security"][0] == {}
 
 
 def test_document_is_made_when_it_is_asked_for_and_then_kept(make_app: MakeApp):

@@ -40,6 +40,7 @@ def test_who_logs_in_by_the_dialog_can_call_me(open_page: OpenPage, service: Ser
     answer = me.locator(".live-responses-table .response")
     expect(answer.locator(".response-col_status")).to_contain_text("200")
     expect(answer.locator(".response-col_description")).to_contain_text(alice)
+    answer.scroll_into_view_if_needed()
     shoot(page, "docs-me")
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(service.address).netloc}
 
