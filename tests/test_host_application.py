@@ -7,10 +7,10 @@ from uuid import UUID
 import flask_mail
 import flask_migrate
 import pytest
-from flask import Blueprint, Flask
+from flask import Blueprint, Flask, g
 from flask.cli import AppGroup
 from flask_jwt_extended import JWTManager
-from sqlalchemy import ForeignKey, NullPool, String
+from sqlalchemy import ForeignKey, NullPool, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from authapp import init_app, signals, users
@@ -20,7 +20,7 @@ from authapp.extensions import Model, db
 from authapp.models import User
 from authapp.protect import current_user, login_required, roles_required
 from authapp.testing import TEST_SETTINGS
-from tests.factories import ALICE, BOB, CAROL, PASSWORD, Api, data, make_user, refusal
+from tests.factories import ALICE, BOB, CAROL, OTHER_PASSWORD, PASSWORD, Api, data, make_user, refusal, user_of
 from tests.statements import failing
 
 
@@ -188,6 +188,34 @@ def test_outage_is_told_in_views_of_the_host_too(host: Flask):
     token = Api(host).log_in()["access_token"]
     with failing(host, "SELECT auth_user.id", Exception("the server has gone away")):
         assert refusal(host.test_client().get("/notes", headers=bearer(token))) == (503, "SERVICE_UNAVAILABLE")
+
+
+def test_host_may_have_loaded_the_user_before_our_views_do(host: Flask):
+    """Many hosts look up who is calling before every request, with means of their own."""
+    make_user(host)
+
+    @host.before_request
+    def remember() -> None:
+        g.users = db.session.scalars(select(User)).all()
+
+    api = Api(host)
+    token = api.log_in()["access_token"]
+    changed = api.post("/change-password", {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}, token=token)
+    token = data(changed)["access_token"]
+    asked = api.post("/change-email", {"new_email": BOB, "password": OTHER_PASSWORD}, token=token)
+    data(asked, 202)
+    data(api.delete("/me", json={"password": OTHER_PASSWORD}, token=token))
+    assert refusal(api.post("/login", {"email": ALICE, "password": OTHER_PASSWORD})) == (401, "INVALID_CREDENTIALS")
+
+
+def test_change_of_the_hosts_own_outlives_authenticating_the_same_user(host: Flask):
+    make_user(host)
+    with host.app_context():
+        user = db.session.scalars(select(User)).one()
+        user.name = "Alice"
+        assert users.authenticate_user(ALICE, PASSWORD) is user
+        db.session.commit()
+    assert user_of(host).name == "Alice"
 
 
 def test_two_applications_in_one_process_share_nothing(app: Flask, host: Flask):
