@@ -123,9 +123,16 @@ def reading() -> Session:
 def take_in(loaded: T) -> T:
     """Give the session's own object for one that `reading` loaded, as it was loaded, without another SELECT.
 
-    There may be one already: a host, or a script, has had to do with this user before.
+    There may be one already: a host, or a script, has had to do with this user before. What that has changed and not
+    flushed yet would be overwritten, so it is written first, and read back.
     """
-    return db.session.merge(loaded, load=False)
+    session = db.session()
+    is_changed = bool(session.dirty)
+    session.flush()
+    taken: T = session.merge(loaded, load=False)
+    if is_changed:
+        session.refresh(taken)
+    return taken
 
 
 def change(statement: UpdateBase) -> int:

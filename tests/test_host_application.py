@@ -214,6 +214,7 @@ def test_change_of_the_hosts_own_outlives_authenticating_the_same_user(host: Fla
         user = db.session.scalars(select(User)).one()
         user.name = "Alice"
         assert users.authenticate_user(ALICE, PASSWORD) is user
+        assert user.name == "Alice"
         db.session.commit()
     assert user_of(host).name == "Alice"
 
