@@ -4,7 +4,7 @@ PYTHONS ?= python3.12 python3.13
 BIN := .venv/bin
 PIP_INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
 
-.PHONY: run test test-pythons test-long openapi lock clean
+.PHONY: run test test-pythons test-long openapi bench-probing lock clean
 
 run: .venv/run.done .env
 	@$(BIN)/flask --app wsgi db upgrade
@@ -32,6 +32,10 @@ test-long: test test-pythons
 openapi: .venv/dev.done
 	$(BIN)/python -m tests.write_openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
+
+# Whether answers tell, by their bytes or their times, who has an account: half an hour, on a quiet machine.
+bench-probing: .venv/dev.done
+	$(BIN)/python -u -m benchmarks.account_probing $(BENCH)
 
 # UPGRADE=--upgrade takes the newest versions.
 lock: .venv/dev.done

@@ -35,14 +35,15 @@ class UnreachableError(Exception):
     """The mail server does not answer, or does not let us in."""
 
 
-def deliver_due(limit: int = _BATCH) -> int:
-    """Answer requests for mails, then send up to `limit` mails that are due and give the number sent.
+def deliver_due(limit: int = _BATCH, *, answer: bool = True) -> int:
+    """Answer requests for mails, if told to, then send up to `limit` mails that are due and give the number sent.
 
     A mail that the server refuses is due again later, each time after twice as long (up to half an hour); one
     that found no server just stays due. A mail that the server took right before this process died is sent
     again: at least once, never lost. Raises `UnreachableError`.
     """
-    requests.answer_all()
+    if answer:
+        requests.answer_all()
     due = _due(limit) if current_app.config["MAIL_SERVER"] else ()
     if not due:
         return 0
@@ -59,15 +60,30 @@ def deliver_due(limit: int = _BATCH) -> int:
 
 def wake() -> None:
     """Have this process's delivery thread look now; it is started if there is none (a fork has none)."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
-    if not app.testing:
-        worker: Worker = app.extensions["authapp"].mail_worker
-        worker.wake(app)
+    if not current_app.testing:
+        _worker().wake(_application())
 
 
 def answer() -> None:
-    """Have requests for mails answered: by the delivery thread, or at once in tests, which have none."""
-    requests.answer_all() if current_app.testing else wake()
+    """Have requests for mails answered: by the delivery thread, when it next looks by itself.
+
+    It is not woken: busy right after the answer with a mail, or with none, it would tell by how slow it makes what is
+    sent next whether there is an account. A developer, who has no thread in tests, need not wait.
+    """
+    if current_app.testing or current_app.config["APP_ENV"] == "development":
+        requests.answer_all()
+    else:
+        _worker().start(_application())
+
+
+def _application() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
+    return app
+
+
+def _worker() -> "Worker":
+    worker: Worker = current_app.extensions["authapp"].mail_worker
+    return worker
 
 
 class Worker:
@@ -78,13 +94,17 @@ class Worker:
         self._lock = threading.Lock()
         self._due = threading.Event()
 
-    def wake(self, app: Flask) -> None:
-        """Make the thread look at the outbox now."""
+    def start(self, app: Flask) -> None:
+        """Start the thread if this process has none; it looks at the outbox every few seconds."""
         with self._lock:
             if self._process != os.getpid():
                 due = threading.Event()
                 threading.Thread(target=watch, args=(app, due), name="authapp-mail", daemon=True).start()
                 self._process, self._due = os.getpid(), due
+
+    def wake(self, app: Flask) -> None:
+        """Make the thread look at the outbox now."""
+        self.start(app)
         self._due.set()
 
     def retire(self) -> None:
@@ -94,13 +114,19 @@ class Worker:
 
 
 def watch(app: Flask, woken: threading.Event) -> NoReturn:
-    """Deliver what is due, now, whenever `woken` is set and every few seconds, whatever goes wrong meanwhile."""
-    failures = 0
+    """Deliver what is due, now, whenever `woken` is set and every few seconds, whatever goes wrong meanwhile.
+
+    Requests for mails are answered every few seconds only: nobody chooses the moment by waking the thread.
+    """
+    failures, next_look = 0, 0.0
     while True:
         woken.clear()
+        is_time = time.monotonic() >= next_look
+        if is_time:
+            next_look = time.monotonic() + _POLL_SECONDS
         try:
             with app.app_context():
-                sent, failures = deliver_due(), 0
+                sent, failures = deliver_due(answer=is_time), 0
         except UnreachableError as error:
             sent, failures = 0, failures + 1
             log.warning("mail_server_unreachable", extra={"error": error})
@@ -111,7 +137,7 @@ def watch(app: Flask, woken: threading.Event) -> NoReturn:
             # Not to be woken: a server that refuses our password would soon refuse us for good.
             time.sleep(min(_POLL_SECONDS * 2**failures, _LONGEST_POLL_SECONDS))
         elif not sent:
-            woken.wait(_POLL_SECONDS)
+            woken.wait(max(0.0, next_look - time.monotonic()))
 
 
 def _due(limit: int) -> Sequence[uuid.UUID]:

@@ -6,7 +6,8 @@ worker, so neither the answer nor the time it took can tell.
 """
 
 import logging
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 
 from flask import Flask, current_app
 from sqlalchemy import delete, select
@@ -16,7 +17,7 @@ from authapp.mail.models import MailRequest
 
 log = logging.getLogger(__name__)
 
-_BATCH = 20
+_BATCH = 100
 _writers: dict[str, Callable[[str], None]] = {}
 
 
@@ -26,31 +27,38 @@ def answered_by(kind: str, write: Callable[[str], None]) -> None:
 
 
 def answer_all() -> None:
-    """Answer what has been asked for; each request is gone in the transaction that queues its mail, so never lost."""
-    while sum(_answer(request) for request in _oldest()):
+    """Answer what has been asked for; each request is gone in the transaction that queues its mail, so never lost.
+
+    Who asks again before the answer gets one mail: only the link in the latest would work.
+    """
+    while sum(_answer(ids, kind, email) for (kind, email), ids in _oldest().items()):
         pass
 
 
-def _oldest() -> list[MailRequest]:
+def _oldest() -> dict[tuple[str, str], list[uuid.UUID]]:
+    """Give the oldest requests, those for the same mail together."""
+    found: dict[tuple[str, str], list[uuid.UUID]] = {}
     with database.reading() as reader:
-        return list(reader.scalars(select(MailRequest).order_by(MailRequest.id).limit(_BATCH)))
+        for request in reader.scalars(select(MailRequest).order_by(MailRequest.id).limit(_BATCH)):
+            found.setdefault((request.kind, request.email), []).append(request.id)
+    return found
 
 
-def _answer(request: MailRequest) -> bool:
-    """Answer one request, unless another worker has; one that fails is left for the next time."""
+def _answer(ids: Sequence[uuid.UUID], kind: str, email: str) -> bool:
+    """Answer requests for one mail, unless another worker has; if that fails they are left for the next time."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
     for is_last in (False, True):
         # In a session of its own: nothing that was loaded before may be stale, nothing of the caller's is committed.
         with app.app_context():
             try:
-                ours = bool(database.change(delete(MailRequest).where(MailRequest.id == request.id)))
+                ours = bool(database.change(delete(MailRequest).where(MailRequest.id.in_(ids))))
                 if ours:
-                    _writers[request.kind](request.email)
+                    _writers[kind](email)
                 database.commit()
                 return ours
             except Exception as error:
                 database.rollback()
                 if is_last or not database.is_transient(error):
-                    log.exception("mail_request_failed", extra={"mail_request": request.id})
+                    log.exception("mail_request_failed", extra={"mail_request": ids[0]})
                     break
     return False

@@ -7,11 +7,23 @@ import time_machine
 from flask import Flask
 from sqlalchemy import func, select
 
-from authapp import database, users
+from authapp import credentials, database, users
 from authapp.extensions import db
 from authapp.mail.models import MailRequest
 from tests.conftest import MakeApp
-from tests.factories import ALICE, OTHER_PASSWORD, PASSWORD, Api, data, mailed_token, mails, make_user, refusal, user_of
+from tests.factories import (
+    ALICE,
+    BOB,
+    OTHER_PASSWORD,
+    PASSWORD,
+    Api,
+    data,
+    mailed_token,
+    mails,
+    make_user,
+    refusal,
+    user_of,
+)
 from tests.statements import failing, heard, just_before
 
 FORGOT = ["/forgot-password", "/password-reset/request"]
@@ -212,3 +224,14 @@ def test_request_that_fails_is_answered_the_next_time(app: Flask, api: Api, capl
     assert "mail_request_failed" in caplog.text
     data(forget(api, "nobody@example.org"), 202)
     assert ([mail.to for mail in mails(app)], asked(app)) == ([ALICE], 0)
+
+
+def test_who_asks_often_before_the_answer_gets_one_mail(app: Flask):
+    """Only the link in the latest would work."""
+    make_user(app)
+    make_user(app, BOB)
+    with app.app_context():
+        for email in (ALICE, BOB, ALICE, "nobody@example.org", ALICE):
+            credentials.request_reset(email)
+        database.commit()
+    assert ([mail.to for mail in mails(app)], asked(app)) == ([ALICE, BOB], 0)

@@ -390,6 +390,7 @@ from sqlalchemy.exc import OperationalError
 from authapp import create_app
 from authapp.extensions import db
 from authapp.mail import delivery
+from authapp.mail.models import MailRequest
 from tests.factories import Api, data, mails
 from tests.statements import just_before
 
@@ -440,6 +441,43 @@ assert threads() == ["authapp-mail"]
 """
     in_a_process_of_its_own(app, root, script)
     assert sorted(recipients(mail_server.taken)) == [ALICE, BOB, CAROL]
+
+
+@pytest.mark.any_database
+def test_nobody_chooses_when_a_request_for_a_mail_is_answered(
+    mailing_app: MailingApp, mail_server: MailServer, root: Path
+):
+    """The thread, busy with a mail or with none, slows what is sent meanwhile: that would tell who has an account."""
+    script = """
+delivery._POLL_SECONDS = 3600
+data(api.register("alice@example.org"), 201)
+wait_until_sent(1)
+data(api.post("/forgot-password", {"email": "alice@example.org"}), 202)
+data(api.register("bob@example.org"), 201)
+wait_until_sent(2)
+with app.app_context():
+    assert db.session.query(MailRequest).count() == 1
+    db.session.rollback()
+    delivery.deliver_due()
+wait_until_sent(3)
+"""
+    in_a_process_of_its_own(mailing_app(), root, script)
+    assert recipients(mail_server.taken) == [ALICE, BOB, ALICE]
+
+
+@pytest.mark.any_database
+def test_request_for_a_mail_is_answered_when_the_thread_looks_by_itself(
+    mailing_app: MailingApp, mail_server: MailServer, root: Path
+):
+    script = """
+delivery._POLL_SECONDS = 0.5
+data(api.register("alice@example.org"), 201)
+wait_until_sent(1)
+data(api.post("/forgot-password", {"email": "alice@example.org"}), 202)
+wait_until_sent(2)
+"""
+    in_a_process_of_its_own(mailing_app(), root, script)
+    assert recipients(mail_server.taken) == [ALICE, ALICE]
 
 
 @pytest.mark.any_database
