@@ -324,3 +324,11 @@ def test_compose_file_keeps_its_services_to_this_machine_and_its_data(compose: d
     assert path == "/var/lib/mysql"
     assert "--character-set-server=utf8mb4" in database["command"]
     assert database["healthcheck"]["test"][:2] == ["CMD", "healthcheck.sh"]
+
+
+@pytest.mark.any_database
+def test_documentation_opens_in_the_browser(service: Flask):
+    with service.test_client().get("/docs") as page:
+        assert (page.status_code, page.mimetype) == (200, "text/html")
+    document = service.test_client().get("/openapi.json").get_json()
+    assert {"/api/auth/register", "/api/auth/login", "/api/auth/refresh", "/api/auth/logout"} <= set(document["paths"])
