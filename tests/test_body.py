@@ -128,7 +128,6 @@ def test_odd_but_correct_json_is_judged_by_its_fields(send: Send, raw: bytes):
         "application/vnd.api+json",
         "multipart/form-data; boundary=x",
         "nonsense",
-        FORM,
     ],
 )
 def test_body_of_another_content_type_is_refused(send: Send, content_type: str | None):
