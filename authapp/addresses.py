@@ -100,7 +100,7 @@ def confirm_change(token: str) -> User:
     """
     redeemed = links.redeem(token, links.CHANGE_EMAIL)
     user = db.session.get(User, redeemed.user_id)
-    if user is None or (redeemed.again and user.email != redeemed.email):
+    if user is None or not user.is_active or (redeemed.again and user.email != redeemed.email):
         raise LinkInvalidError
     if not redeemed.again:
         _move(user, redeemed.email)

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm.exc import StaleDataError
 
 from authapp import database, links, passwords, sessions, signals, users
-from authapp.errors import InvalidCredentialsError, LinkInvalidError, TokenInvalidError
+from authapp.errors import InvalidCredentialsError, LinkInvalidError, TokenInvalidError, TokenRevokedError
 from authapp.extensions import db
 from authapp.mail import outbox, requests
 from authapp.models import User
@@ -20,7 +20,8 @@ from authapp.models import User
 def confirm_password(user_id: uuid.UUID, password: str) -> User:
     """Give the user whose password this is, as a sensitive route asks of a caller who is signed in already.
 
-    Raises `InvalidCredentialsError`, `ServerBusyError`, and `TokenInvalidError` when the user is gone.
+    Raises `InvalidCredentialsError`, `ServerBusyError`, `TokenInvalidError` when the user is gone, and
+    `TokenRevokedError` when the account is disabled.
     """
     with passwords.place():
         user = _load(user_id)
@@ -31,7 +32,7 @@ def confirm_password(user_id: uuid.UUID, password: str) -> User:
 def hold(user: User) -> None:
     """Keep the user's row from changing until the commit, if the password is still the one that was confirmed.
 
-    Else a change under way would outlive a new password. Raises `InvalidCredentialsError`.
+    Else a change under way would outlive a new password, or the end of every sign-in. Raises `InvalidCredentialsError`.
     """
     if not _set(user, updated_at=User.updated_at):
         raise InvalidCredentialsError
@@ -104,6 +105,9 @@ def _load(user_id: uuid.UUID) -> User:
 def _check(user: User, password: str) -> None:
     if not passwords.verify(password, user.password_hash):
         raise InvalidCredentialsError
+    if not user.is_active:
+        # Disabled since the caller's token was looked at.
+        raise TokenRevokedError
 
 
 def _hash(user: User, password: str, *, field: str) -> str:
@@ -112,8 +116,8 @@ def _hash(user: User, password: str, *, field: str) -> str:
 
 
 def _set(user: User, **values: object) -> bool:
-    """Change the row, unless the password was changed since it was read."""
-    same = (User.id == user.id, User.password_hash == user.password_hash)
+    """Change the row, unless the password was changed, or every sign-in ended, since it was read."""
+    same = (User.id == user.id, User.password_hash == user.password_hash, User.epoch == user.epoch)
     return bool(database.change(update(User).where(*same).values(values)))
 
 

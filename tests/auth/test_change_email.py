@@ -154,12 +154,60 @@ def test_password_changed_while_the_change_is_asked_for_wins(app: Flask, api: Ap
     assert [mail.subject for mail in mails(app)] == ["Your password has been changed"]
 
 
+def disable() -> None:
+    user = users.find(ALICE)
+    assert user is not None
+    users.set_active(user, False)
+
+
 def test_link_of_an_account_that_was_disabled_since_is_refused(app: Flask, api: Api):
+    make_user(app)
+    data(ask(api), 202)
+    with app.app_context():
+        disable()
+        database.commit()
+    assert refusal(confirm(api, mailed_token(app, 0))) == INVALID
+
+
+def test_link_of_an_account_that_a_host_disabled_by_the_column_is_refused(app: Flask, api: Api):
     make_user(app)
     data(ask(api), 202)
     with app.app_context():
         user = users.find(ALICE)
         assert user is not None
-        users.set_active(user, False)
+        user.is_active = False
         database.commit()
     assert refusal(confirm(api, mailed_token(app, 0))) == INVALID
+
+
+@pytest.mark.parametrize(
+    ("beginning", "code"),
+    [
+        # Between the look at the token and the look at the password, and between that and the change.
+        ("SELECT auth_user.id, auth_user.email, auth_user.password_hash", "TOKEN_REVOKED"),
+        ("UPDATE auth_user", "INVALID_CREDENTIALS"),
+    ],
+)
+def test_account_disabled_while_a_change_is_asked_for_changes_nothing(app: Flask, api: Api, beginning: str, code: str):
+    make_user(app)
+    token = api.log_in()["access_token"]
+
+    def disable_it() -> None:
+        with app.app_context():
+            disable()
+            database.commit()
+
+    requests = {
+        "/change-email": {"new_email": NEW, "password": PASSWORD},
+        "/change-password": {"current_password": PASSWORD, "new_password": OTHER_PASSWORD},
+    }
+    for path, body in requests.items():
+        with just_before(app, beginning, disable_it):
+            assert refusal(api.post(path, body, token=token)) == (401, code)
+        with app.app_context():
+            user = users.find(ALICE)
+            assert user is not None
+            users.set_active(user, True)
+            database.commit()
+        token = api.log_in()["access_token"]
+    assert mails(app) == []
