@@ -80,8 +80,9 @@ def request_change(user_id: uuid.UUID, *, new_email: str, password: str) -> None
     if address == user.email:
         raise ValidationError(details={"new_email": ["This is your address already."]})
     credentials.hold(user)
+    # For an address that is taken too: that the link of an earlier change goes on working would tell so.
+    content = _link(user, links.CHANGE_EMAIL, email=address)
     if users.find(address) is None:
-        content = _link(user, links.CHANGE_EMAIL, email=address)
         outbox.queue(
             "change_email", to=address, subject="Please confirm your new e-mail address", needed=True, **content
         )

@@ -110,6 +110,18 @@ def test_generic_answer_does_not_tell_that_an_address_is_taken(make_app: MakeApp
 
 
 @pytest.mark.any_database
+@pytest.mark.parametrize("probed", [BOB, "nobody@example.org"])
+def test_earlier_link_does_not_tell_that_an_address_is_taken(make_app: MakeApp, probed: str):
+    app = make_app(AUTH_GENERIC_RESPONSES=True)
+    api = Api(app)
+    make_user(app)
+    make_user(app, BOB)
+    data(ask(api), 202)
+    data(ask(api, probed), 202)
+    assert refusal(confirm(api, mailed_token(app, 0))) == INVALID
+
+
+@pytest.mark.any_database
 @pytest.mark.parametrize("email", [ALICE, "ALICE@example.org", "nobody", "", "a@b@c.org"])
 def test_address_that_is_none_or_the_same_is_refused(app: Flask, api: Api, email: str):
     make_user(app)
