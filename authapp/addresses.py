@@ -133,7 +133,8 @@ def _link(user: User, purpose: str, *, email: str | None = None) -> dict[str, An
 
 
 def _tell_owner(address: str) -> None:
-    outbox.queue("already_registered", to=address, subject="You have an account already")
+    # As needed as the mail that a free address gets: how long it takes to send, and whether it can be, would tell.
+    outbox.queue("already_registered", to=address, subject="You have an account already", needed=True)
 
 
 def _nobody(email: str, *, name: str | None, photo: str | None) -> User:

@@ -16,7 +16,7 @@ from authapp.mail import delivery, outbox
 from authapp.mail.models import OutboxMessage
 from authapp.models import Link, User
 from tests.conftest import MakeApp
-from tests.factories import ALICE, BOB, Api, data, mailed_token, mails, make_user, refusal, user_of
+from tests.factories import ALICE, BOB, PASSWORD, Api, data, mailed_token, mails, make_user, refusal, user_of
 from tests.mail.conftest import PRODUCTION, MailServer
 from tests.server.conftest import free_port
 
@@ -218,6 +218,22 @@ def test_mail_that_was_only_asked_for_waits_for_the_server_even_inline(
     assert (known.status_code, known.data) == (unknown.status_code, unknown.data) == (202, known.data)
     assert [(mail.to, mail.due_at is not None) for mail in mails(app)] == [(ALICE, True)]
     assert mail_server.taken == []
+
+
+@pytest.mark.parametrize("path", ["/register", "/change-email"])
+def test_inline_mail_that_cannot_be_sent_does_not_tell_that_an_address_is_taken(
+    mailing_app: MailingApp, mail_server: MailServer, path: str
+):
+    app = mailing_app(MAIL_DELIVERY="inline", AUTH_GENERIC_RESPONSES=True)
+    make_user(app)
+    make_user(app, BOB)
+    token = Api(app).log_in(BOB)["access_token"]
+    mail_server.refused = {ALICE, "nobody@example.org"}
+    for email in mail_server.refused:
+        body = {"email": email} if path == "/register" else {"new_email": email}
+        answer = Api(app).post(path, {**body, "password": PASSWORD}, token=token)
+        assert refusal(answer) == NOT_SENT
+    assert mails(app) == []
 
 
 def test_host_page_of_the_mail_takes_the_place_of_ours(make_app: MakeApp, tmp_path_factory: pytest.TempPathFactory):
