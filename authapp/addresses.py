@@ -109,6 +109,8 @@ def confirm_change(token: str) -> User:
 
 
 def _move(user: User, email: str) -> None:
+    # Before the new address is verified: the earlier one may be a stranger's.
+    name = users.greeting(user)
     earlier, user.email, user.is_verified = user.email, email, True
     try:
         db.session.flush()
@@ -116,7 +118,7 @@ def _move(user: User, email: str) -> None:
         if database.is_duplicate(error):
             raise UserAlreadyExistsError from None
         raise
-    notice: dict[str, Any] = {"new_email": email, "name": users.greeting(user)}
+    notice: dict[str, Any] = {"new_email": email, "name": name}
     outbox.queue("email_changed", to=earlier, subject="Your e-mail address has been changed", **notice)
     signals.announce(signals.email_changed, user_id=user.id, email=email, earlier=earlier)
 

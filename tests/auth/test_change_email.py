@@ -49,6 +49,18 @@ def test_link_goes_to_the_new_address_and_notices_to_the_old_one(app: Flask, api
     assert [mail.to for mail in mails(app)] == [NEW, ALICE, ALICE]
 
 
+@pytest.mark.any_database
+def test_notice_to_an_address_that_was_never_verified_has_nothing_that_a_stranger_wrote(make_app: MakeApp):
+    app = make_app(AUTH_REQUIRE_VERIFIED_EMAIL=False)
+    api = Api(app)
+    data(api.register(name="You won https://evil.example"), 201)
+    data(ask(api), 202)
+    data(confirm(api, mailed_token(app, 1)))
+    notice = mails(app)[-1]
+    assert (notice.to, notice.subject) == (ALICE, "Your e-mail address has been changed")
+    assert "evil" not in notice.text + notice.html
+
+
 def test_old_address_is_free_again(app: Flask, api: Api):
     make_user(app)
     data(ask(api), 202)
