@@ -118,6 +118,8 @@ def _move(user: User, email: str) -> None:
         if database.is_duplicate(error):
             raise UserAlreadyExistsError from None
         raise
+    # Whoever reads the earlier mailbox may have one, perhaps in use this very moment.
+    links.withdraw(user.id, links.RESET_PASSWORD)
     notice: dict[str, Any] = {"new_email": email, "name": name}
     outbox.queue("email_changed", to=earlier, subject="Your e-mail address has been changed", **notice)
     signals.announce(signals.email_changed, user_id=user.id, email=email, earlier=earlier)

@@ -186,6 +186,17 @@ def test_link_dies_with_a_change_of_the_address(app: Flask, api: Api):
     assert refusal(reset(api, link)) == INVALID
 
 
+def test_link_stays_dead_when_the_address_is_changed_back(app: Flask, api: Api):
+    make_user(app)
+    token = api.log_in()["access_token"]
+    forget(api)
+    link = mailed_token(app)
+    for address in ("elsewhere@example.org", ALICE):
+        data(api.post("/change-email", {"new_email": address, "password": PASSWORD}, token=token), 202)
+        data(api.post("/change-email/confirm", {"token": mailed_token(app, -2)}))
+    assert refusal(reset(api, link)) == INVALID
+
+
 def test_link_of_an_account_that_was_disabled_since_is_refused(app: Flask, api: Api):
     make_user(app)
     forget(api)
