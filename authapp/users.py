@@ -96,6 +96,7 @@ def authenticate_user(email: str, password: str) -> User:
 
     A wrong address and a wrong password cost the same time and raise the same `InvalidCredentialsError`; only
     after the right password: `AccountDisabledError`, `EmailNotVerifiedError`. Raises `ServerBusyError`.
+    With `AUTH_GENERIC_RESPONSES` an address that is not verified is refused as a wrong password is.
     A hash made at another cost than configured is renewed; the caller commits.
     """
     address = normalize_email(email)
@@ -103,12 +104,13 @@ def authenticate_user(email: str, password: str) -> User:
         with database.reading() as reader:
             user = reader.scalar(select(User).where(User.email == address))
         if not passwords.verify(password, user.password_hash if user else None) or user is None:
-            _refuse_login(InvalidCredentialsError(), address, user)
+            _refuse_login(_wrong_credentials(), address, user)
         renewed = passwords.hash(password) if passwords.is_outdated(user.password_hash) else None
     if not user.is_active:
         _refuse_login(AccountDisabledError(), address, user)
     if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"] and not user.is_verified:
-        _refuse_login(EmailNotVerifiedError(), address, user)
+        is_told = not current_app.config["AUTH_GENERIC_RESPONSES"]
+        _refuse_login(EmailNotVerifiedError() if is_told else _wrong_credentials(), address, user)
     user = database.take_in(user)
     if renewed:
         _renew_hash(user, renewed)
@@ -165,6 +167,18 @@ def delete(user: User) -> None:
     for hanging in (Session, Link):
         database.change(delete_from(hanging).where(hanging.user_id == user.id))
     signals.announce(signals.user_deleted, user_id=user.id, email=user.email)
+
+
+def _wrong_credentials() -> InvalidCredentialsError:
+    """Make the refusal of a login. With `AUTH_GENERIC_RESPONSES` it covers an unverified address as well.
+
+    Else whoever registers an address, and then logs in, learns whether it was free.
+    """
+    if current_app.config["AUTH_GENERIC_RESPONSES"]:
+        return InvalidCredentialsError(
+            "The e-mail address or the password is wrong, or the address is not verified yet."
+        )
+    return InvalidCredentialsError()
 
 
 def _refuse_login(refusal: AuthError, address: str, user: User | None) -> NoReturn:

@@ -9,7 +9,7 @@ from sqlalchemy import func, select
 from authapp.extensions import db
 from authapp.models import User
 from tests.conftest import MakeApp
-from tests.factories import ALICE, BOB, OTHER_PASSWORD, Api, data, mails, make_user, refusal, user_of
+from tests.factories import ALICE, BOB, OTHER_PASSWORD, Api, data, mailed_token, mails, make_user, refusal, user_of
 from tests.statements import just_before
 
 
@@ -47,6 +47,25 @@ def test_owner_of_a_taken_address_is_told_and_nothing_else_happens(discreet: Fla
 def test_free_address_gets_its_account(discreet: Flask):
     answer = data(Api(discreet).register(), 201)
     assert uuid.UUID(answer["user"]["id"]) == user_of(discreet).id
+
+
+def test_login_after_registering_does_not_tell_whether_the_address_was_free(discreet: Flask):
+    make_user(discreet)
+    api = Api(discreet)
+    said = []
+    for email in (ALICE, BOB):
+        data(api.register(email, OTHER_PASSWORD), 201)
+        for body in ({"json": {"email": email, "password": OTHER_PASSWORD}}, {"data": form(email, OTHER_PASSWORD)}):
+            answer = api.post("/login", headers={"X-Request-ID": "the-same"}, **body)
+            said.append((answer.status_code, answer.data, list(answer.headers)))
+    assert said[:2] == said[2:]
+    assert b"not verified yet" in said[0][1]
+    data(api.post("/verify-email", {"token": mailed_token(discreet)}))
+    api.log_in(BOB, OTHER_PASSWORD)
+
+
+def form(email: str, password: str) -> dict[str, str]:
+    return {"username": email, "password": password}
 
 
 def test_address_that_is_taken_meanwhile_looks_free_too(discreet: Flask):
