@@ -36,14 +36,22 @@ class UnreachableError(Exception):
 
 
 def deliver_due(limit: int = _BATCH, *, answer: bool = True) -> int:
-    """Answer requests for mails, if told to, then send up to `limit` mails that are due and give the number sent.
+    """Answer requests for mails, if told to, and send up to `limit` mails that are due; give the number sent.
 
-    A mail that the server refuses is due again later, each time after twice as long (up to half an hour); one
-    that found no server just stays due. A mail that the server took right before this process died is sent
-    again: at least once, never lost. Raises `UnreachableError`.
+    It does so again after every batch of requests: somebody may ask faster than we answer, and whoever waits for a
+    mail need not wait for the end of that. A mail that the server refuses is due again later, each time after twice
+    as long (up to half an hour); one that found no server just stays due. A mail that the server took right before
+    this process died is sent again: at least once, never lost. Raises `UnreachableError`.
     """
-    if answer:
-        requests.answer_all()
+    sent, may_be_more = 0, answer
+    while True:
+        may_be_more = may_be_more and requests.answer_some()
+        sent += _send_due(limit)
+        if not may_be_more:
+            return sent
+
+
+def _send_due(limit: int) -> int:
     due = _due(limit) if current_app.config["MAIL_SERVER"] else ()
     if not due:
         return 0

@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Callable, Sequence
 
 from flask import Flask, current_app
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, update
 
-from authapp import database
+from authapp import columns, database
 from authapp.mail.models import MailRequest
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,13 @@ def answer_all() -> None:
 
     Who asks again before the answer gets one mail: only the link in the latest would work.
     """
-    while sum(_answer(ids, kind, email) for (kind, email), ids in _oldest().items()):
+    while answer_some():
         pass
+
+
+def answer_some() -> bool:
+    """Answer a batch of the oldest requests and say whether there were any, so that there may be more."""
+    return sum(_answer(ids, kind, email) for (kind, email), ids in _oldest().items()) > 0
 
 
 def _oldest() -> dict[tuple[str, str], list[uuid.UUID]]:
@@ -45,7 +50,7 @@ def _oldest() -> dict[tuple[str, str], list[uuid.UUID]]:
 
 
 def _answer(ids: Sequence[uuid.UUID], kind: str, email: str) -> bool:
-    """Answer requests for one mail, unless another worker has; if that fails they are left for the next time."""
+    """Answer requests for one mail, unless another worker has; if that fails they go behind all others."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
     for is_last in (False, True):
         # In a session of its own: nothing that was loaded before may be stale, nothing of the caller's is committed.
@@ -60,5 +65,13 @@ def _answer(ids: Sequence[uuid.UUID], kind: str, email: str) -> bool:
                 database.rollback()
                 if is_last or not database.is_transient(error):
                     log.exception("mail_request_failed", extra={"mail_request": ids[0]})
+                    _move_back(ids)
                     break
     return False
+
+
+def _move_back(ids: Sequence[uuid.UUID]) -> None:
+    """Let the others go first: a batch of requests that fail for ever would keep them waiting as long."""
+    for id in ids:
+        database.change(update(MailRequest).where(MailRequest.id == id).values(id=columns.new_id()))
+    database.commit()

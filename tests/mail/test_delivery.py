@@ -19,15 +19,16 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from flask import Flask
-from sqlalchemy import update
+from sqlalchemy import func, select, update
 
-from authapp import database
+from authapp import database, links
+from authapp.extensions import db
 from authapp.mail import delivery, outbox
-from authapp.mail.models import OutboxMessage
-from tests.factories import ALICE, BOB, CAROL, Api, data, mails
+from authapp.mail.models import MailRequest, OutboxMessage
+from tests.factories import ALICE, BOB, CAROL, Api, data, mails, make_user
 from tests.mail.conftest import PRODUCTION, MailServer
 from tests.server.conftest import free_port
-from tests.statements import just_before
+from tests.statements import heard, just_before
 
 MailingApp = Callable[..., Flask]
 
@@ -119,6 +120,44 @@ def test_more_mails_than_a_batch_go_in_several(mailing_app: MailingApp, mail_ser
     with app.app_context():
         assert [delivery.deliver_due(limit=2) for _ in range(4)] == [2, 2, 1, 0]
     assert recipients(mail_server.taken) == people
+
+
+def ask(app: Flask, kind: str, *addresses: str) -> None:
+    """Leave requests for mails behind that nobody has answered."""
+    with app.app_context():
+        for email in addresses:
+            db.session.add(MailRequest(kind=kind, email=email))
+            # One after the other, as strangers ask.
+            db.session.flush()
+        database.commit()
+
+
+def asked(app: Flask) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(MailRequest)) or 0
+
+
+def test_flood_of_requests_holds_up_no_mail(mailing_app: MailingApp, mail_server: MailServer):
+    app = mailing_app()
+    ask(app, links.RESET_PASSWORD, *(f"nobody{number}@example.org" for number in range(101)))
+    queue(app, ALICE)
+    with heard(app) as statements:
+        assert deliver(app) == 1
+    done = [" ".join(statement.split()[:2]) for statement in statements]
+    assert done.index("UPDATE auth_outbox_message") < len(done) - done[::-1].index("DELETE FROM")
+    assert asked(app) == 0
+
+
+def test_requests_that_fail_for_ever_hold_up_no_other(mailing_app: MailingApp, mail_server: MailServer):
+    """There is nobody to answer these: a later version wrote them, say."""
+    app = mailing_app()
+    make_user(app)
+    ask(app, "not-known-here", *[BOB] * 100)
+    ask(app, links.RESET_PASSWORD, ALICE)
+    assert deliver(app) == 0
+    assert deliver(app) == 1
+    assert recipients(mail_server.taken) == [ALICE]
+    assert asked(app) == 100
 
 
 def test_refused_mail_holds_up_no_other(mailing_app: MailingApp, mail_server: MailServer):
