@@ -27,15 +27,19 @@ from authapp.models import NAME_LENGTH, URL_LENGTH, Link, Session, User
 # Control characters, halves of surrogate pairs, line separators, and the marks that override the direction of a text.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
+_ENCODED_WORD = re.compile(r"=\?.*\?=")
+
 
 def normalize_email(address: str, *, field: str = "email") -> str:
     """Give the one form in which an address is kept and compared: lower case, its domain in ASCII (IDNA).
 
     Raises `ValidationError` with its message under `field`. An address whose local part is not ASCII is refused:
-    many mail servers cannot take it.
+    many mail servers cannot take it; so is an encoded word (RFC 2047), in which some read another address.
     """
     try:
         found = validate_email(address, check_deliverability=False, allow_smtputf8=False, strict=True)
+        if _ENCODED_WORD.search(found.local_part):
+            raise EmailNotValidError
     except (EmailNotValidError, UnicodeError):
         raise ValidationError(details={field: ["Not a valid e-mail address."]}) from None
     return str(found.ascii_email).lower()
