@@ -52,6 +52,13 @@ def mailbox() -> Iterator[tuple[Mailbox, int]]:
 @pytest.fixture
 def start_node(app: Flask, root: Path, tmp_path: Path) -> Iterator[StartNode]:
     """Start a service of several workers on the test's database, and give its address; all end with the test."""
+    with starting(app, root, tmp_path) as start:
+        yield start
+
+
+@contextmanager
+def starting(app: Flask, root: Path, logs: Path) -> Iterator[StartNode]:
+    """Start services of several workers on the database of this application; all end with the block."""
     secret = secrets.token_urlsafe(48)
     with ExitStack() as nodes:
 
@@ -64,21 +71,24 @@ def start_node(app: Flask, root: Path, tmp_path: Path) -> Iterator[StartNode]:
                 "WEB_CONCURRENCY": str(workers),
                 **{name: str(value) for name, value in settings.items()},
             }
-            return nodes.enter_context(running(root, environment, tmp_path))
+            return nodes.enter_context(running(root, environment, logs))
 
         yield start
 
 
 @contextmanager
 def running(root: Path, environment: dict[str, str], logs: Path) -> Iterator[str]:
-    """Run gunicorn until the block is left; what it printed stands in a file under `logs`."""
+    """Run gunicorn until the block is left; what it printed stands in a file under `logs`.
+
+    As `make run` does it: the settings are not tried in a process of their own before, which takes a second.
+    """
     port = free_port()
     log = logs / f"gunicorn-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "wsgi:app"],
             cwd=root,
-            env={"PATH": os.environ["PATH"], "BIND": f"127.0.0.1:{port}", **environment},
+            env={"PATH": os.environ["PATH"], "BIND": f"127.0.0.1:{port}", "AUTHAPP_GREETING": "1", **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )

@@ -1,16 +1,20 @@
 """Another service, which knows the JWKS address and nothing else; and keys that change under everybody's sessions."""
 
 import re
-import secrets
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import jwt as pyjwt
 import pytest
+from werkzeug.serving import make_server
 
+from tests.conftest import MakeApp
 from tests.factories import ALICE, PASSWORD, key_pair
 from tests.server.conftest import StartNode
 
@@ -79,11 +83,31 @@ for token in sys.argv[1:]:
     return done.stdout.splitlines()
 
 
+@pytest.fixture
+def start_here(make_app: MakeApp) -> Iterator[StartNode]:
+    """Start a service in a thread of the test, without the second that a process of its own takes."""
+    with ExitStack() as nodes:
+
+        def start(*, workers: int, **settings: object) -> str:
+            server = make_server("127.0.0.1", 0, make_app(**settings), threaded=True)
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            # Undone in the opposite order.
+            nodes.callback(server.server_close)
+            nodes.callback(thread.join)
+            nodes.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield start
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_another_service_checks_tokens_and_no_session_is_lost_when_the_key_changes(
-    start_node: StartNode, root: Path, algorithm: str
+    start_node: StartNode, start_here: StartNode, root: Path, algorithm: str
 ):
-    before = start_node(workers=1, **signed_by(algorithm, "earlier"))
+    # Processes of gunicorn's are the same for each: ES256 is the one that takes trouble to sign alike in all.
+    start = start_node if algorithm == "ES256" else start_here
+    before = start(workers=1, **signed_by(algorithm, "earlier"))
     idle = register(before)
     alice = idle["user"]["id"]
     busy, asleep = (tokens_of(post(before, "/login", email=ALICE, password=PASSWORD)) for _ in range(2))
@@ -93,7 +117,7 @@ def test_another_service_checks_tokens_and_no_session_is_lost_when_the_key_chang
     assert found[:2] == [alice, "InvalidTokenError not an access token"]
     assert found[2].startswith("InvalidSignatureError")
 
-    rotated = start_node(workers=2, **signed_by(algorithm, previous="earlier"))
+    rotated = start(workers=2, **signed_by(algorithm, previous="earlier"))
     later = tokens_of(refresh(rotated, busy))
     alive = (idle, busy, later)
     assert all(me(rotated, pair).is_success for pair in alive)
@@ -104,7 +128,7 @@ def test_another_service_checks_tokens_and_no_session_is_lost_when_the_key_chang
     # The lost answer is found again, now under the new key.
     assert tokens_of(refresh(rotated, busy)) == later
 
-    dropped = start_node(workers=1, **signed_by(algorithm))
+    dropped = start(workers=1, **signed_by(algorithm))
     for response in (me(dropped, idle), refresh(dropped, idle), refresh(dropped, asleep)):
         assert code(response) == (401, "TOKEN_INVALID")
     found = other_service(root, dropped, algorithm, later["access_token"], idle["access_token"])
@@ -120,24 +144,3 @@ def forge(pair: Pair, algorithm: str) -> str:
     payload = {"sub": pair["user"]["id"], "type": "access", "exp": 4_000_000_000}
     headers = {"kid": kid_of(pair["access_token"])}
     return pyjwt.encode(payload, key_pair(algorithm, "forger")[0], algorithm=algorithm, headers=headers)
-
-
-def test_no_session_is_lost_when_the_secret_changes(start_node: StartNode):
-    old, new = secrets.token_urlsafe(48), secrets.token_urlsafe(48)
-    open_to_all = {"AUTH_REQUIRE_VERIFIED_EMAIL": "false"}
-    before = start_node(workers=1, SECRET_KEY=old, **open_to_all)
-    idle = register(before)
-    busy = tokens_of(post(before, "/login", email=ALICE, password=PASSWORD))
-
-    rotated = start_node(workers=2, SECRET_KEY=new, SECRET_KEY_FALLBACKS=old, **open_to_all)
-    later = tokens_of(refresh(rotated, busy))
-    assert me(rotated, idle).is_success
-    assert me(rotated, later).is_success
-    assert kid_of(later["access_token"]) == kid_of(later["refresh_token"]) != kid_of(busy["access_token"])
-    assert httpx.get(f"{rotated}/.well-known/jwks.json").json() == {"keys": []}
-
-    dropped = start_node(workers=1, SECRET_KEY=new, **open_to_all)
-    for response in (me(dropped, idle), refresh(dropped, idle)):
-        assert code(response) == (401, "TOKEN_INVALID")
-    assert tokens_of(refresh(dropped, later))
-    assert tokens_of(refresh(rotated, idle))

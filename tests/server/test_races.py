@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 
 import httpx
 import pytest
+from flask import Flask
 
 from authapp.testing import FAST_PASSWORD_HASH
 from tests.factories import ALICE, PASSWORD
-from tests.server.conftest import StartNode
+from tests.server.conftest import starting
 
 pytestmark = pytest.mark.server
 
@@ -21,6 +23,14 @@ ROUNDS = 50
 TIMEOUT_SECONDS = 30
 
 AtOnce = Callable[[Callable[[httpx.Client], httpx.Response]], list[httpx.Response]]
+
+
+@pytest.fixture(scope="module")
+def address(shared_app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a service of several workers, one for each database."""
+    root = Path(__file__).parents[2]
+    with starting(shared_app, root, tmp_path_factory.mktemp("logs")) as start:
+        yield start(workers=4, AUTH_REQUIRE_VERIFIED_EMAIL="false", AUTH_PASSWORD_HASH=FAST_PASSWORD_HASH)
 
 
 @contextmanager
@@ -43,8 +53,7 @@ def crowd(address: str) -> Iterator[AtOnce]:
         yield at_once
 
 
-def test_clients_that_refresh_one_token_at_once_all_get_the_one_successor(start_node: StartNode):
-    address = start_node(workers=4, AUTH_REQUIRE_VERIFIED_EMAIL="false")
+def test_clients_that_refresh_one_token_at_once_all_get_the_one_successor(app: Flask, address: str):
     base = f"{address}/api/auth"
     account = {"email": ALICE, "password": PASSWORD}
     oldest = token = httpx.post(f"{base}/register", json=account).json()["data"]["refresh_token"]
@@ -68,8 +77,7 @@ def test_clients_that_refresh_one_token_at_once_all_get_the_one_successor(start_
     assert httpx.post(f"{base}/refresh", json={"refresh_token": elsewhere["refresh_token"]}).status_code == 200
 
 
-def test_clients_that_register_one_address_at_once_make_one_account(start_node: StartNode):
-    address = start_node(workers=4, AUTH_PASSWORD_HASH=FAST_PASSWORD_HASH)
+def test_clients_that_register_one_address_at_once_make_one_account(app: Flask, address: str):
     with crowd(address) as at_once:
         account = {"email": ALICE, "password": PASSWORD}
         answers = at_once(partial(httpx.Client.post, url="/register", json=account))
