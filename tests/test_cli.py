@@ -386,9 +386,10 @@ def test_address_is_found_in_any_spelling(app: Flask, command: str):
 
 @pytest.mark.parametrize("command", [*NEEDS_ADDRESS, "create-user"])
 def test_missing_address_and_a_password_as_argument_are_misuse(app: Flask, command: str):
-    for args in ([command], [command, ALICE, "more"], [command, ALICE, "--password", "x"]):
+    for args in ([command], [command, ALICE, "more"], [command, ALICE, "--password", PASSWORD]):
         result = run(app, *args)
         assert result.exit_code == 2
+        assert PASSWORD not in result.output
         assert result.stderr.startswith("Usage: ")
 
 
