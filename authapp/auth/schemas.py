@@ -96,7 +96,7 @@ class LinkTokenSchema(Body):
 
 
 class RefreshTokenSchema(Body):
-    """A refresh token, unless it is in the Authorization header."""
+    """A refresh token, unless it is in the Authorization header or in its cookie."""
 
     refresh_token = Text()
 
