@@ -8,7 +8,6 @@ import uuid
 from typing import Any
 
 from flask import current_app
-from sqlalchemy.exc import IntegrityError
 
 from authapp import clock, columns, credentials, database, links, signals, users
 from authapp.errors import LinkInvalidError, UserAlreadyExistsError, ValidationError
@@ -112,12 +111,7 @@ def _move(user: User, email: str) -> None:
     # Before the new address is verified: the earlier one may be a stranger's.
     name = users.greeting(user)
     earlier, user.email, user.is_verified = user.email, email, True
-    try:
-        db.session.flush()
-    except IntegrityError as error:
-        if database.is_duplicate(error):
-            raise UserAlreadyExistsError from None
-        raise
+    users.take_address()
     # Whoever reads the earlier mailbox may have one, perhaps in use this very moment.
     links.withdraw(user.id, links.RESET_PASSWORD)
     notice: dict[str, Any] = {"new_email": email, "name": name}

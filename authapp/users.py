@@ -85,12 +85,7 @@ def create_user(
         password_hash = passwords.hash(password)
     user = User(email=address, password_hash=password_hash, name=name, photo=photo, role=role, is_verified=is_verified)
     db.session.add(user)
-    try:
-        db.session.flush()
-    except IntegrityError as error:
-        if database.is_duplicate(error):
-            raise UserAlreadyExistsError from None
-        raise
+    take_address()
     signals.announce(signals.user_registered, user_id=user.id, email=address)
     return user
 
@@ -119,6 +114,16 @@ def authenticate_user(email: str, password: str) -> User:
     if renewed:
         _renew_hash(user, renewed)
     return user
+
+
+def take_address() -> None:
+    """Write the change under way, by which a user gets an address. Raises `UserAlreadyExistsError` if it is taken."""
+    try:
+        db.session.flush()
+    except IntegrityError as error:
+        if database.is_duplicate(error):
+            raise UserAlreadyExistsError from None
+        raise
 
 
 def find(email: str) -> User | None:
