@@ -60,6 +60,12 @@ class Database(SQLAlchemy):
         return bound
 
 
+def app_at_hand() -> Flask:
+    """Give the application itself, for whoever keeps it beyond this context: a thread, a listener."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
+    return app
+
+
 # Nothing is expired at a commit: a view commits on its last line, and its answer is dumped after that.
 db = Database(model_class=Base, session_options={"expire_on_commit": False})
 migrate = Migrate()

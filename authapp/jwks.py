@@ -1,10 +1,9 @@
 """The public keys at `/.well-known/jwks.json` (RFC 7517), with which other services check our tokens."""
 
 import flask
-from flask import Flask, Response, current_app, jsonify
+from flask import Flask, Response, jsonify
 
-from authapp import api
-from authapp.keys import Keyring
+from authapp import api, tokens
 
 PATH = "/.well-known/jwks.json"
 _CACHED_SECONDS = 300
@@ -20,7 +19,6 @@ def init_app(app: Flask) -> None:
 
 def jwks() -> Response:
     """Give the public keys, the current one first; none under HS256, whose key is a secret. Not in the envelope."""
-    keyring: Keyring = current_app.extensions["authapp"].keyring
-    response = jsonify(keys=keyring.jwks)
+    response = jsonify(keys=tokens.keyring().jwks)
     response.headers["Cache-Control"] = f"public, max-age={_CACHED_SECONDS}"
     return response

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from blinker import NamedSignal, Namespace
-from flask import Flask, current_app
 
 from authapp import afterwards
+from authapp.extensions import app_at_hand
 
 _facts = Namespace()
 
@@ -31,14 +31,9 @@ token_reused = _facts.signal("token-reused", doc="A rotated refresh token came b
 
 def announce(signal: NamedSignal, **fact: Any) -> None:
     """Send the signal after the commit of the change under way; a rollback drops it."""
-    afterwards.on_commit(partial(signal.send, _app(), **fact))
+    afterwards.on_commit(partial(signal.send, app_at_hand(), **fact))
 
 
 def announce_refusal(signal: NamedSignal, **fact: Any) -> None:
     """Send the signal after the rollback that the refusal brings: nothing of the request is under way any more."""
-    afterwards.on_end(partial(signal.send, _app(), **fact))
-
-
-def _app() -> Flask:
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
-    return app
+    afterwards.on_end(partial(signal.send, app_at_hand(), **fact))

@@ -166,7 +166,7 @@ def _create_refresh_token(session: Session) -> str:
 
 
 def _headers() -> dict[str, str]:
-    return {"kid": _keyring().kid}
+    return {"kid": keyring().kid}
 
 
 def _claims(session: Session, type: str, expires_at: datetime) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _decode(token: str, *, expired: bool) -> dict[str, Any]:
     return pyjwt.decode(
         token,
         key=_verifying_key(pyjwt.get_unverified_header(token).get("kid")),
-        algorithms=[_keyring().algorithm],
+        algorithms=[keyring().algorithm],
         issuer=config["JWT_ISSUER"],
         audience=config["JWT_AUDIENCE"],
         leeway=LEEWAY_SECONDS,
@@ -197,16 +197,17 @@ def _decode(token: str, *, expired: bool) -> dict[str, Any]:
 def _verifying_key(kid: Any) -> bytes | PublicKey:
     """Find the key that a token names among the current one and the earlier ones."""
     try:
-        return _keyring().verifying_keys[kid]
+        return keyring().verifying_keys[kid]
     except KeyError:
         raise TokenInvalidError from None
 
 
 @jwt.encode_key_loader
 def _signing_key(_identity: object = None) -> Any:
-    return _keyring().signing_key
+    return keyring().signing_key
 
 
-def _keyring() -> Keyring:
+def keyring() -> Keyring:
+    """Give the keyring of the application at hand."""
     found: Keyring = current_app.extensions["authapp"].keyring
     return found

@@ -5,9 +5,8 @@ import sys
 import threading
 
 import click
-from flask import Flask, current_app
 
-from authapp import doctor, keys, purge, users
+from authapp import doctor, extensions, keys, purge, users
 from authapp.cli import base
 from authapp.mail import delivery, outbox, smtp, trial
 
@@ -31,8 +30,7 @@ def purge_expired(as_json: bool) -> None:
 def deliver_mail(watch: bool) -> None:
     """Send the mails that are due. The service does so by itself; this is for a process or a cron job of its own."""
     if watch:
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
-        delivery.watch(app, threading.Event())
+        delivery.watch(extensions.app_at_hand(), threading.Event())
     sent = 0
     try:
         while now := delivery.deliver_due():

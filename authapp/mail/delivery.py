@@ -13,7 +13,7 @@ from flask import Flask, current_app
 from flask_mail import Connection
 from sqlalchemy import select, update
 
-from authapp import clock, database
+from authapp import clock, database, extensions
 from authapp.extensions import db
 from authapp.mail import requests, smtp
 from authapp.mail.models import ERROR_LENGTH, OutboxMessage
@@ -69,7 +69,7 @@ def _send_due(limit: int) -> int:
 def wake() -> None:
     """Have this process's delivery thread look now; it is started if there is none (a fork has none)."""
     if not current_app.testing:
-        _worker().wake(_application())
+        _worker().wake(extensions.app_at_hand())
 
 
 def answer() -> None:
@@ -81,12 +81,7 @@ def answer() -> None:
     if current_app.testing or current_app.config["APP_ENV"] == "development":
         requests.answer_all()
     else:
-        _worker().start(_application())
-
-
-def _application() -> Flask:
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
-    return app
+        _worker().start(extensions.app_at_hand())
 
 
 def _worker() -> "Worker":

@@ -9,10 +9,9 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 
-from flask import Flask, current_app
 from sqlalchemy import delete, select, update
 
-from authapp import columns, database
+from authapp import columns, database, extensions
 from authapp.mail.models import MailRequest
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ def _oldest() -> dict[tuple[str, str], list[uuid.UUID]]:
 
 def _answer(ids: Sequence[uuid.UUID], kind: str, email: str) -> bool:
     """Answer requests for one mail, unless another worker has; if that fails they go behind all others."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
+    app = extensions.app_at_hand()
     for is_last in (False, True):
         # In a session of its own: nothing that was loaded before may be stale, nothing of the caller's is committed.
         with app.app_context():
