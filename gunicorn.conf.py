@@ -82,7 +82,6 @@ def when_ready(server):
         print(f"authapp listens on {here}; Ctrl+C stops it.")
         print(f"  open  {here}/docs         every route, to try from the browser")
         print(f"  open  {here}/dev/mailbox  the mails it would have sent")
-        print(f"  open  {here}/docs         the API, to read and to try")
         print(f"  open  {here}/readyz       whether it can serve")
         print("  try   the walk in README.md, in a second terminal", flush=True)
 

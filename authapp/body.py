@@ -22,6 +22,7 @@ MAX_DEPTH = 8
 # A field's metadata: in a form, empty means not given.
 MAY_BE_BLANK = "may_be_blank"
 _MAX_FIELDS = 50
+_LONGEST_SHOWN_NAME = 40
 FORM = "application/x-www-form-urlencoded"
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
@@ -51,9 +52,13 @@ class BodyParser(FlaskParser):
             return self.load_json(req, schema)
         if not _is_utf8(req):
             raise UnsupportedMediaTypeError("The form must be sent in UTF-8.")
+        raw = read(req)
+        if raw.lstrip().startswith(b"{"):
+            # What curl makes of JSON without its header. A form of it would be one field, named like the password.
+            raise UnsupportedMediaTypeError("This is JSON: send it as application/json.")
         # A browser sends the fields that nobody filled in too.
         may_be_blank = {name for name, field in schema.fields.items() if field.metadata.get(MAY_BE_BLANK)}
-        return {name: text for name, text in parse_form(read(req)).items() if text or name not in may_be_blank}
+        return {name: text for name, text in parse_form(raw).items() if text or name not in may_be_blank}
 
     def handle_error(
         self,
@@ -66,10 +71,7 @@ class BodyParser(FlaskParser):
     ) -> NoReturn:
         """Refuse with field names and their messages, without the name of the place they came from."""
         by_field = next(iter(error.messages_dict.values()))
-        # The name of an unknown field is the client's: half of a surrogate pair in it cannot be sent back as UTF-8.
-        raise ValidationError(
-            details={name.encode(errors="backslashreplace").decode(): lines for name, lines in by_field.items()}
-        )
+        raise ValidationError(details={_shown(name): lines for name, lines in by_field.items()})
 
 
 def parse_object(raw: bytes) -> dict[str, Any]:
@@ -117,6 +119,14 @@ def read(req: Request) -> bytes:
     if more:
         raise PayloadTooLargeError
     return raw
+
+
+def _shown(name: str) -> str:
+    """Give a field's name to be told: one that we do not know is the client's, and may be anything.
+
+    Half of a surrogate pair cannot be sent back as UTF-8; what is long was not meant to be a name.
+    """
+    return name[:_LONGEST_SHOWN_NAME].encode(errors="backslashreplace").decode()
 
 
 def _is_utf8(req: Request) -> bool:

@@ -32,8 +32,10 @@ class ConfigError(click.ClickException):
 def environment(*directories: str | Path) -> dict[str, str]:
     """Read the process environment over the first `.env` of these directories, the working directory being the last."""
     files = [Path(directory) / ".env" for directory in (*directories, Path.cwd())]
+    found = next((file for file in files if file.is_file()), None)
     try:
-        file = dotenv_values(next((file for file in files if file.is_file()), None))
+        # Asked without a file, python-dotenv would look for one in every folder above this very module.
+        file = dotenv_values(found) if found else {}
     except (OSError, UnicodeError) as error:
         raise ConfigError(f".env cannot be read ({type(error).__name__}): make it a text file in UTF-8.") from None
     return {name: value for name, value in file.items() if value is not None} | dict(os.environ)

@@ -242,6 +242,20 @@ def test_form_in_another_encoding_is_refused(send: Send):
     assert refusal(send(raw, f"{FORM}; charset=latin-1", "/register")) == UNSUPPORTED
 
 
+@pytest.mark.parametrize("path", ["/register", "/login"])
+def test_json_sent_as_a_form_is_told_so_without_its_password(send: Send, path: str):
+    answer = send(b' {"email": "alice@example.org", "password": "violet-tractor-19"}', FORM, path)
+    assert answer.status_code == (400 if path == "/login" else 415)
+    assert "application/json" in answer.text
+    assert "violet" not in answer.text
+
+
+def test_long_name_of_an_unknown_field_is_cut(send: Send):
+    answer = send(b'{"email": "a@example.org", "password": "p", "' + b"x" * 500 + b'": 1}')
+    assert refusal(answer) == NOT_VALID
+    assert "x" * 41 not in answer.text
+
+
 def test_form_is_refused_where_only_json_is_read(send: Send):
     for path in ("/login/json", "/refresh", "/verify-email", "/resend-verification"):
         assert refusal(send(b"email=alice%40example.org", FORM, path)) == UNSUPPORTED

@@ -244,6 +244,24 @@ def test_file_in_the_working_directory_is_read_where_none_is_beside_wsgi(
     assert config.environment(Path(project(tmp_path / "project").root_path).parent)["JWT_ISSUER"] == "here"
 
 
+def test_file_above_the_package_is_nobodys(tmp_path: Path, root: Path):
+    """As in an application whose authapp is installed from a checkout, where a developer's own file lies."""
+    (tmp_path / "checkout").mkdir()
+    (tmp_path / "host").mkdir()
+    (tmp_path / "checkout" / "authapp").symlink_to(root / "authapp")
+    (tmp_path / "checkout" / ".env").write_text("JWT_ISSUER=the checkout's\n")
+    program = "from authapp import config; print(config.environment().get('JWT_ISSUER'))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(tmp_path / "checkout")},
+        cwd=tmp_path / "host",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "None\n"
+
+
 def test_file_that_is_no_text_stops_the_start_with_one_line(tmp_path: Path):
     app = project(tmp_path)
     (tmp_path / ".env").write_bytes(b"SECRET_KEY=\xff\xfe\n")

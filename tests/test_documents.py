@@ -29,17 +29,18 @@ def test_every_code_is_in_the_table_with_its_status(root: Path):
 def test_the_readmes_host_application_runs(root: Path, tmp_path: Path):
     (program,) = re.findall(r"^```python\n(.*?)^```$", (root / "README.md").read_text(), re.MULTILINE | re.DOTALL)
     program += "\nclient = app.test_client()"
-    program += "\nprint(client.get('/hello').status_code, client.post('/api/auth/login').status_code)"
+    program += "\naccount = {'email': 'alice@example.org', 'password': 'violet-tractor-19'}"
+    program += "\nprint(client.get('/hello').status_code, client.post('/api/auth/register', json=account).status_code)"
     done = subprocess.run(
         [sys.executable, "-c", program],
-        env={"PYTHONPATH": str(root), "SECRET_KEY": "vq3Yc0mQ9sX7eL2nT5uB8wK1zR4aD6hJ"},
+        env={"PYTHONPATH": str(root), "APP_ENV": "development"},
         cwd=tmp_path,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert (done.stdout.strip(), done.returncode) == ("401 400", 0), done.stderr
+    assert (done.stdout.strip(), done.returncode) == ("401 201", 0), done.stderr
 
 
 def test_every_link_between_the_documents_leads_somewhere(root: Path):
