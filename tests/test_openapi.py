@@ -109,9 +109,11 @@ def test_every_code_that_is_told_exists_and_every_code_that_can_come_is_told(mak
 
 def test_what_the_settings_exclude_is_not_told(make_app: MakeApp):
     lax = operations(document_of(make_app(AUTH_REQUIRE_VERIFIED_EMAIL=False)))
+    discreet = operations(document_of(make_app(AUTH_GENERIC_RESPONSES=True)))
     strict = operations(document_of(make_app()))
     assert "EMAIL_NOT_VERIFIED" in codes_of(strict["login"])
     assert "EMAIL_NOT_VERIFIED" not in codes_of(lax["login"])
+    assert "EMAIL_NOT_VERIFIED" not in codes_of(discreet["login"])
     assert not any({"CSRF_FAILED", "EMAIL_NOT_SENT"} & codes_of(told) for told in strict.values())
 
 

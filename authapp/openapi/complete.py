@@ -56,7 +56,9 @@ _SAFE_METHODS = ("get", "head", "options")
 _ONLY_WITH: dict[type[AuthError], Callable[[Mapping[str, Any]], bool]] = {
     errors.CSRFFailedError: lambda config: bool(config["AUTH_COOKIES"]),
     errors.EmailNotSentError: lambda config: bool(config["MAIL_DELIVERY"] == "inline"),
-    errors.EmailNotVerifiedError: lambda config: bool(config["AUTH_REQUIRE_VERIFIED_EMAIL"]),
+    errors.EmailNotVerifiedError: lambda config: bool(
+        config["AUTH_REQUIRE_VERIFIED_EMAIL"] and not config["AUTH_GENERIC_RESPONSES"]
+    ),
 }
 
 
