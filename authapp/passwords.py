@@ -16,6 +16,8 @@ from zxcvbn import zxcvbn
 
 from authapp.errors import ServerBusyError, ValidationError
 
+# Far more than any password: to bring a text to its one form takes the square of its length, where it is all accents.
+_MOST_CHARACTERS = 4096
 # As much of a password as zxcvbn rates; what comes after it only makes a password stronger.
 _RATED_LENGTH = 72
 # What zxcvbn reads as letters, and how many kinds of them it may try: all ten digits are among them.
@@ -81,8 +83,10 @@ def check_policy(password: str, *, email: str, name: str | None = None, field: s
     Slow for a hostile password (a tenth of a second): the caller holds a place at the gate.
     Raises `ValidationError` with the messages under `field`.
     """
-    config, length = current_app.config, len(_normalize(password))
-    problems = []
+    config, problems = current_app.config, []
+    if len(password) > _MOST_CHARACTERS:
+        raise ValidationError(details={field: [f"Use at most {config['AUTH_PASSWORD_MAX_LENGTH']} characters."]})
+    length = len(_normalize(password))
     if length < config["AUTH_PASSWORD_MIN_LENGTH"]:
         problems.append(f"Use at least {config['AUTH_PASSWORD_MIN_LENGTH']} characters.")
     if length > config["AUTH_PASSWORD_MAX_LENGTH"]:

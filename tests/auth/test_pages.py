@@ -2,6 +2,7 @@
 
 import html
 import re
+import time
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
@@ -190,6 +191,19 @@ def test_refused_password_is_told_at_its_field_and_the_form_is_there_again(
     assert not is_done(app, RESET_PASSWORD)
     assert_is_page(press_the_button(app, again), 200)
     assert is_done(app, RESET_PASSWORD)
+
+
+@pytest.mark.any_database
+def test_text_too_long_for_a_password_is_refused_before_it_costs_anything(make_app: MakeApp):
+    """To sort so many accents takes minutes, in which no other thread runs; JSON never lets them in."""
+    app = make_app(MAX_CONTENT_LENGTH=1_000_000)
+    page = Api(app).get(f"/reset-password?token={link_for(app, RESET_PASSWORD)}")
+    endless = "a" + "\u0345" * 30_000 + "\u0334" * 30_000
+    began = time.monotonic()
+    again = press_the_button(app, page, new_password=endless, new_password_confirm=endless)
+    assert time.monotonic() - began < 3
+    assert_is_page(again, 422)
+    assert "Use at most 128 characters." in visible(again)
 
 
 @pytest.mark.parametrize("purpose", PURPOSES)
