@@ -16,6 +16,9 @@ from authapp.extensions import db
 from authapp.mail import outbox, requests
 from authapp.models import User
 
+_WRONG = "The password is wrong."
+"""Who is asked here is known: no address was typed that could be wrong too."""
+
 
 def confirm_password(user_id: uuid.UUID, password: str) -> User:
     """Give the user whose password this is, as a sensitive route asks of a caller who is signed in already.
@@ -35,7 +38,7 @@ def hold(user: User) -> None:
     Else a change under way would outlive a new password, or the end of every sign-in. Raises `InvalidCredentialsError`.
     """
     if not _set(user, updated_at=User.updated_at):
-        raise InvalidCredentialsError
+        raise InvalidCredentialsError(_WRONG)
 
 
 def change_password(user_id: uuid.UUID, *, current_password: str, new_password: str) -> User:
@@ -48,7 +51,7 @@ def change_password(user_id: uuid.UUID, *, current_password: str, new_password: 
         _check(user, current_password)
         password_hash = _hash(user, new_password, field="new_password")
     if not _set(user, password_hash=password_hash, epoch=User.epoch + 1):
-        raise InvalidCredentialsError
+        raise InvalidCredentialsError(_WRONG)
     return _end_sign_ins(user_id, how="changed")
 
 
@@ -104,7 +107,7 @@ def _load(user_id: uuid.UUID) -> User:
 
 def _check(user: User, password: str) -> None:
     if not passwords.verify(password, user.password_hash):
-        raise InvalidCredentialsError
+        raise InvalidCredentialsError(_WRONG)
     if not user.is_active:
         # Disabled since the caller's token was looked at.
         raise TokenRevokedError

@@ -56,3 +56,20 @@ def test_every_command_that_the_readme_names_exists(root: Path):
     line = next(line for line in features if "flask auth create-user" in line).partition("Each has")[0]
     named = set(re.findall(r"`(?:flask auth )?([a-z-]+)`", line))
     assert named == set(group.commands)
+
+
+def test_the_algorithm_that_the_page_recommends_is_the_one_that_the_command_takes(root: Path):
+    from authapp.cli import group
+
+    (default,) = [param.default for param in group.commands["generate-keys"].params if param.name == "algorithm"]
+    page = (root / "docs/tokens.md").read_text()
+    assert f'algorithms=["{default}"]' in page
+    assert f"Take `{default}`" in page
+
+
+def test_the_page_about_browsers_agrees_with_the_error_codes_and_uses_one_name_for_this_machine(root: Path):
+    page = (root / "docs/protect.md").read_text()
+    (on_401,) = re.findall(r"^2\. \*\*On 401.*?(?=^3\.)", page, re.MULTILINE | re.DOTALL)
+    assert "On `INVALID_CREDENTIALS`" in on_401
+    (service,) = re.findall(r"service at `http://([^:`]+)", page)
+    assert set(re.findall(r"CLIENT_ORIGIN=http://([^:`]+)", page)) == {service}

@@ -68,7 +68,9 @@ def test_owner_is_told_by_mail(app: Flask, api: Api):
 def test_wrong_present_password_changes_nothing(app: Flask, api: Api):
     make_user(app)
     token = api.log_in()["access_token"]
-    assert refusal(change(api, token, current=OTHER_PASSWORD)) == (401, "INVALID_CREDENTIALS")
+    answer = change(api, token, current=OTHER_PASSWORD)
+    assert refusal(answer) == (401, "INVALID_CREDENTIALS")
+    assert answer.json["error"]["message"] == "The password is wrong.", "nobody typed an address"
     data(api.get("/me", token=token))
     api.log_in()
     assert mails(app) == []
@@ -97,7 +99,9 @@ def test_of_two_changes_at_once_one_wins(app: Flask, api: Api):
     tokens = [api.log_in()["access_token"] for _ in range(2)]
     won = []
     with just_before(app, "UPDATE auth_user", lambda: won.append(change(api, tokens[0], new="a-third-harbour-81"))):
-        assert refusal(change(api, tokens[1])) == (401, "INVALID_CREDENTIALS")
+        late = change(api, tokens[1])
+        assert refusal(late) == (401, "INVALID_CREDENTIALS")
+        assert late.json["error"]["message"] == "The password is wrong."
     pair = data(won[0])
     data(api.get("/me", token=pair["access_token"]))
     api.log_in(password="a-third-harbour-81")

@@ -4,6 +4,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,15 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """A service in development, which keeps its mails in a mailbox, with colours of its own."""
-    folder = tmp_path_factory.mktemp("service")
+    """A service with colours of its own."""
+    names = {"AUTH_BRAND_NAME": "Smith & Sons", "AUTH_BRAND_COLOR": "#0b6e4f"}
+    with serving(tmp_path_factory.mktemp("service"), **names) as found:
+        yield found
+
+
+@contextmanager
+def serving(folder: Path, **settings: str) -> Iterator[Service]:
+    """Run a service in development, which keeps its mails in a mailbox, with these settings."""
     url = f"sqlite:///{folder / 'test.db'}"
     with create_app({**TEST_SETTINGS, "DATABASE_URL": url}, environ={}).app_context():
         flask_migrate.upgrade()
@@ -119,10 +127,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "SECRET_KEY": secrets.token_urlsafe(48),
         "DATABASE_URL": url,
         "AUTH_PASSWORD_HASH": FAST_PASSWORD_HASH,
-        "AUTH_BRAND_NAME": "Smith & Sons",
-        "AUTH_BRAND_COLOR": "#0b6e4f",
         "RATELIMIT_ENABLED": "false",
         "WEB_CONCURRENCY": "1",
+        **settings,
     }
     with running(Path(__file__).parents[2], environment, folder) as address:
         found = Service(address)

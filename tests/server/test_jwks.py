@@ -68,7 +68,7 @@ def code(response: httpx.Response) -> tuple[int, str]:
 def other_service(root: Path, address: str, algorithm: str, *tokens: str) -> list[str]:
     """Run what docs/tokens.md prints in a process that knows nothing of ours, and give what it says of each token."""
     (program,) = re.findall(r"^```python\n(.*?)^```$", (root / "docs/tokens.md").read_text(), re.MULTILINE | re.DOTALL)
-    program = program.replace("https://auth.example.com/", f"{address}/").replace('"EdDSA"', f'"{algorithm}"')
+    program = program.replace("https://auth.example.com/", f"{address}/").replace('"RS256"', f'"{algorithm}"')
     program += """
 import sys
 for token in sys.argv[1:]:
