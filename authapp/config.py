@@ -21,6 +21,9 @@ from authapp.settings import ALIASES, BODY_LIMIT_BYTES, MIN_SECRET_BYTES, SETTIN
 
 _MIN_DISTINCT_CHARACTERS = 8
 
+# How the names of our settings begin that no other program has by chance.
+_OURS = ("AUTH_", "JWT_", "MAIL_")
+
 # What has been printed in a README, ours included, is known to everybody.
 _EXAMPLE_SECRETS = ("change-me", "changeme", "your-secret", "your_secret", "secret-key-here", "example", "placeholder")
 
@@ -52,6 +55,10 @@ def load(app: Flask, given: Mapping[str, object], environ: Mapping[str, str]) ->
     for setting in SETTINGS:
         sources = (given, app.config, environ) if setting.name not in given else (given,)
         app.config[setting.name] = _value(setting, *sources)
+    # For the doctor: one that is misspelt is as good as not set.
+    app.config["AUTH_UNKNOWN_SETTINGS"] = sorted(
+        name for name in environ if name.startswith(_OURS) and name not in known and environ[name]
+    )
     _complete(app, bind=environ.get("BIND") or "127.0.0.1:8000")
     # Flask's own key would bound the host's uploads too; `authapp.api` applies ours below the prefix. A host that
     # takes large uploads has said nothing about what a login may be.

@@ -31,6 +31,7 @@ _SQLITE_BUSY_SECONDS = 5
 # MariaDB and MySQL: deadlock, lock wait timeout, record changed since last read (MariaDB 11.6 and later).
 _TRANSIENT_CODES = (1213, 1205, 1020)
 _DUPLICATE_CODE = 1062
+_UNKNOWN_DATABASE_CODE = 1049
 _SQLITE_DUPLICATE_CODES = (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY)
 # Server errors that are the server's state and not our statement: out of connections, threads, memory or disk, going
 # down, access withdrawn, the connection or the query ended by somebody, read-only. In the 2000s it is the client's
@@ -189,6 +190,19 @@ def is_away(error: Exception) -> bool:
     if code is None:
         return error.connection_invalidated or isinstance(error, OperationalError)
     return code in _AWAY_CODES or code in _TRANSIENT_CODES or code in _CLIENT_CODES
+
+
+def absent(error: Exception) -> str | None:
+    """Say how to make the database, if what is wrong is that the server has none of that name."""
+    if not isinstance(error, DBAPIError) or _code(error) != _UNKNOWN_DATABASE_CODE:
+        return None
+    return f"make it: CREATE DATABASE {db.engine.url.database} CHARACTER SET utf8mb4"
+
+
+def reason(error: Exception) -> str:
+    """Give the driver's words, which name a user and a host, but no password."""
+    original = getattr(error, "orig", None)
+    return str(original.args[-1] if original is not None and original.args else type(error).__name__)
 
 
 def _code(error: DBAPIError) -> int | None:

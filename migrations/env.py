@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import click
 from alembic import context
 from flask import current_app
 from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
 
 from authapp import database
 from authapp.extensions import db
@@ -25,7 +27,13 @@ if is_sqlite:
         connection.execute("PRAGMA foreign_keys = OFF")
 
 
-with connectable.connect() as connection:
+try:
+    connection = connectable.connect()
+except DBAPIError as error:
+    mend = database.absent(error) or "check DATABASE_URL, and see flask auth doctor"
+    raise click.ClickException(f"The database does not answer ({database.reason(error)}): {mend}.") from None
+
+with connection:
     context.configure(
         connection=connection,
         target_metadata=db.metadata,

@@ -13,8 +13,9 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.cli import FlaskGroup
 
-from authapp import cli, create_app, database, doctor, keys
+from authapp import cli, clock, create_app, database, doctor, keys
 from authapp.extensions import db
+from authapp.mail.models import OutboxMessage
 from authapp.models import User
 from tests.conftest import MakeApp
 from tests.factories import ALICE, OTHER_PASSWORD, PASSWORD, Api, make_user, user_of
@@ -81,10 +82,12 @@ def test_every_example_works(make_app: MakeApp, root: Path):
         assert result.exit_code == 0, (name, result.output)
 
 
-def flask(root: Path, *arguments: str, input: str | None = None, **settings: str) -> "subprocess.CompletedProcess[str]":
+def flask(
+    root: Path, *arguments: str, group: str = "auth", input: str | None = None, **settings: str
+) -> "subprocess.CompletedProcess[str]":
     """Run the real command, with nothing in the environment but these settings."""
     return subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "wsgi", "auth", *arguments],
+        [sys.executable, "-m", "flask", "--app", "wsgi", group, *arguments],
         cwd=root,
         # A developer's `.env` beside wsgi.py must not matter; what is set, even empty, comes before it.
         env={"PATH": os.environ["PATH"], **settings},
@@ -177,7 +180,73 @@ def test_process_of_the_doctor_says_by_its_status_that_something_fails(app: Flas
     done = flask(root, "doctor", **{**PRODUCTION, "DATABASE_URL": AWAY, "MAIL_SERVER": "127.0.0.1", "MAIL_PORT": "1"})
     assert (done.returncode, done.stderr) == (1, "")
     failing = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("fail ")]
-    assert failing == ["database", "mail-server", "mail-sender"]
+    assert failing == ["public-url", "database", "mail-server", "mail-sender"]
+
+
+@pytest.mark.any_database
+def test_process_without_a_terminal_says_how_to_give_a_password_in_one_line(app: Flask, root: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "auth", "create-user", ALICE],
+        cwd=root,
+        env={"PATH": os.environ["PATH"], **PRODUCTION, "DATABASE_URL": app.config["DATABASE_URL"]},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        # A session of its own has no terminal, even where a developer sits at one.
+        start_new_session=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Error: There is no terminal to ask for the password at: use --password-stdin.\n"
+
+
+@pytest.mark.any_database
+def test_process_that_watches_the_outbox_says_which_mail_server_is_away(app: Flask, root: Path):
+    with app.app_context():
+        mail = {"to": ALICE, "subject": "Hello", "text": "Hello", "html": "Hello"}
+        db.session.add(OutboxMessage(**mail, due_at=clock.now()))
+        database.commit()
+    server = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": "1", "MAIL_USERNAME": ALICE, "MAIL_PASSWORD": OTHER_PASSWORD}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "auth", "deliver-mail", "--watch"],
+        cwd=root,
+        env={"PATH": os.environ["PATH"], **PRODUCTION, **server, "DATABASE_URL": app.config["DATABASE_URL"]},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        line = process.stderr.readline()
+        process.terminate()
+    assert "mail_server_unreachable host=127.0.0.1 port=1 error=ConnectionRefusedError\n" in line
+    assert OTHER_PASSWORD not in line
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (AWAY, "check DATABASE_URL"),
+        ("mysql+pymysql://root@127.0.0.1/not_there", "make it: CREATE DATABASE not_there CHARACTER SET utf8mb4"),
+    ],
+)
+def test_process_that_finds_no_database_says_so_in_one_line(mysql_url: str, root: Path, url: str, said: str):
+    server = mysql_url.rpartition("/")[0]
+    settings = {**PRODUCTION, "DATABASE_URL": url.replace("mysql+pymysql://root@127.0.0.1/", f"{server}/")}
+    done = flask(root, "upgrade", group="db", **settings)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: The database does not answer (")
+    assert said in line
+
+
+@pytest.mark.only_on("mariadb")
+def test_command_that_finds_no_database_says_how_to_make_it(make_app: MakeApp, mysql_url: str):
+    app = make_app(DATABASE_URL=f"{mysql_url.rpartition('/')[0]}/not_there")
+    result = app.test_cli_runner().invoke(args=["auth", "list-users"])
+    assert result.exit_code == 1
+    assert result.stderr.endswith("; make it: CREATE DATABASE not_there CHARACTER SET utf8mb4.\n")
 
 
 @pytest.mark.any_database

@@ -87,7 +87,14 @@ def sound(mail_port: int) -> dict[str, object]:
     """Give the settings of a sound deployment."""
     mail = {"MAIL_SERVER": "127.0.0.1", "MAIL_PORT": mail_port, "MAIL_TIMEOUT": 2, "MAIL_SUPPRESS_SEND": False}
     sender = {"MAIL_DEFAULT_SENDER": "Example <no-reply@example.org>"}
-    return {**PRODUCTION, **mail, **sender, "AUTH_PASSWORD_HASH": "scrypt:32768:8:3", "TRUSTED_PROXIES": 1}
+    return {
+        **PRODUCTION,
+        "AUTH_PUBLIC_URL": "https://auth.smith.test",
+        **mail,
+        **sender,
+        "AUTH_PASSWORD_HASH": "scrypt:32768:8:3",
+        "TRUSTED_PROXIES": 1,
+    }
 
 
 @contextmanager
@@ -169,12 +176,25 @@ def test_hosts_own_engine_that_lacks_our_options_is_a_warning(
     [
         ({"APP_ENV": "development"}, "environment", "set APP_ENV=production"),
         ({"SECRET_KEY_FALLBACKS": PRODUCTION["SECRET_KEY"]}, "secrets", "nothing was rotated"),
-        ({"AUTH_PUBLIC_URL": "http://auth.example.org"}, "public-url", "AUTH_PUBLIC_URL is http,"),
+        ({"AUTH_PUBLIC_URL": "http://auth.smith.test"}, "public-url", "AUTH_PUBLIC_URL is http,"),
         ({"AUTH_PUBLIC_URL": "https://localhost:8000", "TRUSTED_PROXIES": 0}, "public-url", "machine's own address"),
         ({"AUTH_PUBLIC_URL": "https://127.0.0.1", "TRUSTED_PROXIES": 0}, "public-url", "machine's own address"),
-        ({"AUTH_PUBLIC_URL": "https://a.example.org/api/auth/"}, "public-url", "twice"),
+        ({"AUTH_PUBLIC_URL": "https://auth.example.com"}, "public-url", "an example's address"),
+        ({"AUTH_PUBLIC_URL": "https://example.NET"}, "public-url", "an example's address"),
+        ({"AUTH_PUBLIC_URL": "https://a.smith.test/api/auth/"}, "public-url", "twice"),
         ({"AUTH_COOKIES": True, "CLIENT_ORIGIN": "https://app.example.com"}, "cookies", "SameSite=Lax"),
         ({"AUTH_COOKIES": True, "CLIENT_ORIGIN": "https://192.0.2.1"}, "cookies", "SameSite=Lax"),
+        (
+            {
+                "APP_ENV": "development",
+                "AUTH_PUBLIC_URL": "http://127.0.0.1:8000",
+                "TRUSTED_PROXIES": 0,
+                "AUTH_COOKIES": True,
+                "CLIENT_ORIGIN": "http://localhost:3000",
+            },
+            "cookies",
+            "use the same name, localhost or 127.0.0.1, for both.",
+        ),
         ({"CLIENT_ORIGIN": "http://app.example.org"}, "origins", "http://app.example.org"),
         ({"AUTH_PASSWORD_HASH": "scrypt:16384:8:1"}, "passwords", "OWASP"),
         ({"AUTH_PASSWORD_HASH": "scrypt:65536:4:2"}, "passwords", "OWASP"),
@@ -193,7 +213,7 @@ def test_setting_that_cannot_stay_so_fails(make_sound: MakeSound, settings: dict
 
 @pytest.mark.any_database
 def test_cookies_on_http_fail_for_cookies_too(make_sound: MakeSound):
-    status, found = examine(make_sound(AUTH_PUBLIC_URL="http://auth.example.org", AUTH_COOKIES=True))
+    status, found = examine(make_sound(AUTH_PUBLIC_URL="http://auth.smith.test", AUTH_COOKIES=True))
     assert status == 1
     assert {name for name, (level, _) in found.items() if level == "fail"} == {"public-url", "cookies"}
 
@@ -222,7 +242,7 @@ def test_setting_that_should_not_stay_so_is_a_warning(
 @pytest.mark.parametrize(
     "settings",
     [
-        {"AUTH_COOKIES": True, "CLIENT_ORIGIN": "https://app.example.org, https://example.org:8443"},
+        {"AUTH_COOKIES": True, "CLIENT_ORIGIN": "https://app.smith.test, https://smith.test:8443"},
         {"AUTH_PASSWORD_HASH": "scrypt:131072:8:1"},
         {"AUTH_PASSWORD_HASH": "pbkdf2:sha256:600000"},
         {"CLIENT_ORIGIN": "https://app.example.com"},
@@ -232,6 +252,27 @@ def test_setting_that_should_not_stay_so_is_a_warning(
 def test_setting_that_is_sound_is_no_finding(make_sound: MakeSound, settings: dict[str, object]):
     status, found = examine(make_sound(**settings))
     assert (status, {level for level, _ in found.values()}) == (0, {"ok"}), found
+
+
+@pytest.mark.any_database
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("AUTH_REQUIRE_VERIFIED_MAIL", "AUTH_REQUIRE_VERIFIED_EMAIL"),
+        ("JWT_ALGORITHMS", "JWT_ALGORITHM"),
+        ("MAIL_USER", "MAIL_USERNAME"),
+    ],
+)
+def test_misspelt_setting_is_a_warning_that_names_the_right_one(app: Flask, name: str, nearest: str):
+    given = {**TEST_SETTINGS, **sound(1), "DATABASE_URL": app.config["DATABASE_URL"]}
+    others = {"JWT_TOKEN_LOCATION": "headers", "MAIL_DEBUG": "0", "AUTH_COOKIES": "0", "PATH": "/bin", "AUTH_EMPTY": ""}
+    for environ, level in ((others, "ok"), ({**others, name: OTHER_SECRET}, "warning")):
+        other = create_app(given, environ=environ)
+        found = examine(other)[1]["settings"]
+        with other.app_context():
+            db.engine.dispose()
+        assert found[0] == level, found
+    assert found[1] == f"{name} is set, and is no setting of authapp's: the nearest is {nearest}."
 
 
 @pytest.mark.any_database
@@ -248,6 +289,7 @@ def test_keys_of_before_are_a_warning(make_sound: MakeSound):
     [
         ("mysql+pymysql://root@127.0.0.1:1/x", "Can't connect"),
         (f"mysql+pymysql://nobody:{DATABASE_PASSWORD}@127.0.0.1/x", "Access denied"),
+        ("mysql+pymysql://root@127.0.0.1/not_there", "make it: CREATE DATABASE not_there CHARACTER SET utf8mb4."),
         ("sqlite:////nowhere/at/all.db", "unable to open"),
     ],
 )
@@ -465,7 +507,7 @@ def test_mails_that_nobody_delivers_fail(make_sound: MakeSound):
     app, now = make_sound(), clock.now()
     stuck(app, created_at=now - timedelta(minutes=50), due_at=now - timedelta(minutes=50))
     stuck(app, created_at=now - timedelta(days=2), sent_at=now)
-    assert examine(app)[1]["outbox"][0] == "ok"
+    assert examine(app)[1]["outbox"] == ("ok", "Mails that wait in the outbox: 1, none for over an hour.")
     stuck(app, created_at=now - timedelta(hours=2), due_at=now - timedelta(minutes=70))
     name, says = failure(app)
     assert name == "outbox"

@@ -1,10 +1,12 @@
 """What all commands share: the group, how one is refused, what it asks for, and how times are written."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
+from io import UnsupportedOperation
 from typing import Any, ParamSpec, TypeVar
 
 import click
@@ -114,7 +116,8 @@ def _told(function: Callable[P, R]) -> Callable[P, R]:
             details = [message for messages in (error.details or {}).values() for message in messages]
             raise click.ClickException(" ".join(details) or error.message) from None
         except (DBAPIError, PoolTimeoutError) as error:
-            raise click.ClickException(f"The database refused: {_reason(error)}; see flask auth doctor.") from None
+            mend = database.absent(error) or "see flask auth doctor"
+            raise click.ClickException(f"The database refused: {_reason(error)}; {mend}.") from None
         except StaleDataError:
             raise click.ClickException("The account was changed or deleted meanwhile: run the command again.") from None
         except UnicodeError:
@@ -125,13 +128,28 @@ def _told(function: Callable[P, R]) -> Callable[P, R]:
 
 def _reason(error: DBAPIError | PoolTimeoutError) -> str:
     """Say why, as far as that is about the server: what is about a statement may quote a row."""
-    original = getattr(error, "orig", None)
-    return str(original.args[-1]) if original and original.args and database.is_away(error) else type(error).__name__
+    return database.reason(error) if database.is_away(error) else type(error).__name__
+
+
+def _is_nobody_there() -> bool:
+    """Say whether there is no terminal. An input that the system knows nothing of, as in tests, is somebody's."""
+    try:
+        if os.isatty(sys.stdin.fileno()):
+            return False
+    except UnsupportedOperation:
+        return False
+    try:
+        os.close(os.open(os.ctermid(), os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return True
+    return False
 
 
 def _read_password(from_stdin: bool) -> str:
     if from_stdin:
         text = sys.stdin.readline().rstrip("\r\n")
+    elif _is_nobody_there():
+        raise click.ClickException("There is no terminal to ask for the password at: use --password-stdin.")
     else:
         text = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     # A login takes none with a NUL, so nobody should get one.

@@ -12,6 +12,7 @@ __all__ = ["FAIL", "OK", "WARNING", "Finding", "examine"]
 
 _CHECKS: Mapping[str, Check] = {
     "environment": configuration.environment,
+    "settings": configuration.names,
     "secrets": configuration.secrets,
     "keys": configuration.keys,
     "public-url": configuration.public_url,

@@ -1,17 +1,22 @@
 """Checks of the settings: what may be set so, and still is not sound where the service stands."""
 
+import difflib
 import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
 from flask import current_app
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from authapp import settings
 from authapp.doctor.finding import Finding, fail, ok, warning
 
 # OWASP's Password Storage Cheat Sheet: for each N of scrypt the least p, with r = 8; and iterations of PBKDF2.
 _LEAST_SCRYPT = ((2**17, 1), (2**16, 2), (2**15, 3), (2**14, 5), (2**13, 10))
 _LEAST_SCRYPT_R = 8
 _LEAST_PBKDF2 = {"sha1": 1_300_000, "sha256": 600_000, "sha512": 210_000}
+# RFC 2606, 3.
+_EXAMPLES = ("example.com", "example.org", "example.net")
+_OF_FLASK_MAIL = ("MAIL_DEBUG", "MAIL_MAX_EMAILS", "MAIL_SUPPRESS_SEND", "MAIL_ASCII_ATTACHMENTS")
 # NIST SP 800-63B.
 _LEAST_PASSWORD_LENGTH = 8
 
@@ -23,6 +28,19 @@ def environment() -> Finding:
     if not _is_local(_public_url()):
         return fail("APP_ENV is development, but AUTH_PUBLIC_URL is for others: set APP_ENV=production.")
     return ok("APP_ENV is development, on this machine only.")
+
+
+def names() -> Finding:
+    """Check that nobody misspelt a setting, whose default would stand without a word."""
+    config = current_app.config
+    known = [*(setting.name for setting in settings.SETTINGS), *_OF_FLASK_MAIL]
+    # Flask-JWT-Extended writes all of its own there.
+    known += [name for name in config if name.startswith("JWT_")]
+    for name in config["AUTH_UNKNOWN_SETTINGS"]:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
+            return warning(f"{name} is set, and is no setting of authapp's: the nearest is {nearest[0]}.")
+    return ok("Every AUTH_…, JWT_… and MAIL_… that is set is a setting.")
 
 
 def secrets() -> Finding:
@@ -59,8 +77,9 @@ def public_url() -> Finding:
         return fail("AUTH_PUBLIC_URL ends with AUTH_URL_PREFIX, which links have twice so: leave it out.")
     if not _is_production():
         return ok(f"Links in mails begin with {url.geturl()}.")
-    if _is_local(url):
-        return fail("AUTH_PUBLIC_URL is this machine's own address, which nobody else reaches: give the public one.")
+    if _is_local(url) or _is_example(url):
+        what = "this machine's own address" if _is_local(url) else "an example's address"
+        return fail(f"AUTH_PUBLIC_URL is {what}, where links in mails lead nobody to you: give the public one.")
     if url.scheme != "https":
         return fail("AUTH_PUBLIC_URL is http, and passwords are read on the way: serve https and say so there.")
     pages = [name for name in ("AUTH_VERIFY_URL", "AUTH_RESET_URL", "AUTH_CHANGE_EMAIL_URL") if _is_plain(config[name])]
@@ -78,10 +97,10 @@ def cookies() -> Finding:
         return fail("AUTH_COOKIES are Secure, which browsers drop on http: serve https and say so in AUTH_PUBLIC_URL.")
     for origin in config["CLIENT_ORIGIN"]:
         if not _is_same_site(urlsplit(origin), url):
-            return fail(
-                f"AUTH_COOKIES are SameSite=Lax, so browsers send none from {origin} in CLIENT_ORIGIN: "
-                "put both below one domain and on https, or let that front end use bearer tokens."
-            )
+            mend = "put both below one domain and on https, or let that front end use bearer tokens."
+            if not _is_production() and _is_local(urlsplit(origin)) and _is_local(url):
+                mend = "use the same name, localhost or 127.0.0.1, for both."
+            return fail(f"AUTH_COOKIES are SameSite=Lax, so browsers send none from {origin} in CLIENT_ORIGIN: {mend}")
     return ok("AUTH_COOKIES work for AUTH_PUBLIC_URL and every CLIENT_ORIGIN.")
 
 
@@ -164,6 +183,10 @@ def _is_local(url: SplitResult) -> bool:
     host = url.hostname or ""
     address = _address(host)
     return address.is_loopback or address.is_unspecified if address else host.split(".")[-1] == "localhost"
+
+
+def _is_example(url: SplitResult) -> bool:
+    return ".".join((url.hostname or "").split(".")[-2:]) in _EXAMPLES
 
 
 def _is_same_site(one: SplitResult, other: SplitResult) -> bool:

@@ -9,7 +9,7 @@ from flask import current_app
 from sqlalchemy import BindParameter, Connection, Table, bindparam, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from authapp import clock, health, tokens
+from authapp import clock, database, health, tokens
 from authapp.config import is_in_memory
 from authapp.doctor.finding import Finding, fail, ok, warning
 from authapp.errors import ServiceUnavailableError
@@ -28,7 +28,8 @@ def reachable() -> Finding:
             read_only = not _is_sqlite() and _variable(connection, "read_only", "OFF") not in ("OFF", "0")
     except SQLAlchemyError as error:
         mend = "this user must be able to write the file and its directory." if _is_sqlite() else "see that it runs."
-        return fail(f"The database does not answer ({_reason(error)}): check DATABASE_URL; {mend}")
+        mend = f"{absent}." if (absent := database.absent(error)) else f"check DATABASE_URL; {mend}"
+        return fail(f"The database does not answer ({database.reason(error)}): {mend}")
     if read_only:
         return fail("The database server is read-only: name its primary in DATABASE_URL.")
     return ok(f"The database answers ({db.engine.dialect.name}).")
@@ -128,12 +129,6 @@ def clock_of_server() -> Finding:
 
 def _is_sqlite() -> bool:
     return db.engine.dialect.name == "sqlite"
-
-
-def _reason(error: SQLAlchemyError) -> str:
-    """Give the driver's words, which name a user and a host, but no password."""
-    original = getattr(error, "orig", None)
-    return str(original.args[-1] if original is not None and original.args else type(error).__name__)
 
 
 def _variable(connection: Connection, name: str, default: str) -> str:

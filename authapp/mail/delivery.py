@@ -132,7 +132,8 @@ def watch(app: Flask, woken: threading.Event) -> NoReturn:
                 sent, failures = deliver_due(answer=is_time), 0
         except UnreachableError as error:
             sent, failures = 0, failures + 1
-            log.warning("mail_server_unreachable", extra={"error": error})
+            where = {"host": app.config["MAIL_SERVER"], "port": app.config["MAIL_PORT"]}
+            log.warning("mail_server_unreachable", extra={**where, "error": error})
         except Exception:
             sent = 0
             log.exception("mail_delivery_failed")

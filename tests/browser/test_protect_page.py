@@ -27,6 +27,8 @@ def cookie_service(service: Service, tmp_path_factory: pytest.TempPathFactory) -
 
 def script(service: Service, origin: str) -> str:
     """Give the script that the page shows for a front end there."""
+    ours: str
+    theirs: str
     ours, theirs = re.findall(r"^```javascript\n(.*?)^```$", PAGE.read_text(), re.M | re.S)
     if origin == ORIGINS[0]:
         return ours
