@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import flask_smorest
 import marshmallow as ma
@@ -31,13 +31,17 @@ class Described(Protocol):
 class Body(ma.Schema):
     """The shape of a request's body; a field that it does not name is refused."""
 
+    # Fields that its example can do without.
+    not_shown: ClassVar[tuple[str, ...]] = ()
+
 
 class Code(ma.fields.String):
     """The code of a refusal."""
 
     def describe(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """List every code that there is."""
-        return {"enum": sorted({kind.code for kind in errors.every_kind()})}
+        """List every code that there is, without closing the list: a client must be able to take a later one."""
+        about = "The examples are all that there are; later versions may add some."
+        return {"description": about, "examples": sorted({kind.code for kind in errors.every_kind()})}
 
 
 class ErrorSchema(ma.Schema):
@@ -106,20 +110,20 @@ def make(app: Flask, *, version: str) -> Api:
     return Api(app, config_prefix="AUTHAPP_", spec_kwargs=spec)
 
 
-def refuses(*refusals: type[AuthError]) -> Callable[[View], View]:
-    """Note which refusals of its own a view has; those of its guards and its body are known."""
+def refuses(*refusals: type[AuthError], unless: str | None = None) -> Callable[[View], View]:
+    """Note which refusals of its own a view has, unless this setting is on; those of guards and bodies are known."""
 
     def note(view: View) -> View:
-        vars(view)[_REFUSALS] = (*refusals_of(view), *refusals)
+        vars(view)[_REFUSALS] = (*vars(view).get(_REFUSALS, ()), *((kind, unless) for kind in refusals))
         return view
 
     return note
 
 
-def refusals_of(view: Callable[..., Any]) -> tuple[type[AuthError], ...]:
-    """Give the refusals that were noted on a view, those of its guards and its body included."""
-    found: tuple[type[AuthError], ...] = vars(view).get(_REFUSALS, ())
-    return found
+def refusals_of(view: Callable[..., Any], config: Mapping[str, Any]) -> list[type[AuthError]]:
+    """Give the refusals that a view has under these settings, those of its guards and its body included."""
+    noted: tuple[tuple[type[AuthError], str | None], ...] = vars(view).get(_REFUSALS, ())
+    return [kind for kind, unless in noted if unless is None or not config[unless]]
 
 
 def guarded(view: View, *refusals: type[AuthError], optional: bool = False) -> View:
@@ -159,8 +163,11 @@ def _describe_field(config: Mapping[str, Any], field: Any, *, ret: dict[str, Any
 
 def _finish_schema(schema: dict[str, Any], kind: type[ma.Schema]) -> None:
     schema["description"] = paragraphs(kind.__doc__)
-    # An answer may have more fields one day.
-    if not issubclass(kind, Body):
+    if issubclass(kind, Body):
+        shown = {name: told for name, told in schema["properties"].items() if name not in kind.not_shown}
+        schema["examples"] = [{name: told["examples"][0] for name, told in shown.items() if "examples" in told}]
+    else:
+        # An answer may have more fields one day.
         schema.pop("additionalProperties", None)
 
 

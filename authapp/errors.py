@@ -1,7 +1,8 @@
 """Every refusal that a client can meet: its code, its status and its sentence.
 
-Rules raise these; `authapp.api` turns them into answers. A refusal rolls the request back, unless its
-class says `keep_changes`: then what the rule changed before it refused is committed.
+Rules raise these; `authapp.api` turns them into answers. The docstrings are in the API's document, for
+authors of clients. A refusal rolls the request back, unless its class says `keep_changes`: then what the rule changed
+before it refused is committed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ class UserAlreadyExistsError(AuthError):
 
 
 class UnauthorizedError(AuthError):
-    """No credentials where some are needed; also the parent of every refused credential."""
+    """No credentials where some are needed."""
 
     status = 401
     code = "UNAUTHORIZED"
@@ -95,14 +96,15 @@ class UnauthorizedError(AuthError):
 
 
 class InvalidCredentialsError(UnauthorizedError):
-    """Wrong e-mail or wrong password; it never says which (OWASP Authentication Cheat Sheet)."""
+    """Wrong e-mail address or wrong password; it never says which."""
 
+    # OWASP Authentication Cheat Sheet.
     code = "INVALID_CREDENTIALS"
     message = "The e-mail address or the password is wrong."
 
 
 class TokenInvalidError(UnauthorizedError):
-    """A token that this deployment did not sign for this use, or whose user is gone."""
+    """A token that was not signed here for this use, or whose user is gone."""
 
     code = "TOKEN_INVALID"
     message = "The token is not valid."
@@ -123,8 +125,9 @@ class TokenRevokedError(UnauthorizedError):
 
 
 class TokenReusedError(UnauthorizedError):
-    """A rotated refresh token came back: its session has just been ended (RFC 9700, 4.14.2)."""
+    """A rotated refresh token came back: its session has just been ended."""
 
+    # RFC 9700, 4.14.2.
     code = "TOKEN_REUSED"
     message = "The refresh token was used before. For safety, its session has been ended."
     keep_changes = True
@@ -207,7 +210,7 @@ class EmailNotSentError(AuthError):
 
 
 class InternalError(AuthError):
-    """A bug of ours; the log has the trace under the request id."""
+    """A bug of the service; its log has the trace under the request id."""
 
     status = 500
     code = "INTERNAL_ERROR"

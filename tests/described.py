@@ -14,6 +14,7 @@ from authapp.openapi import complete
 # What the document of an application depends on.
 _SETTINGS = (
     "AUTH_COOKIES",
+    "AUTH_GENERIC_RESPONSES",
     "AUTH_PASSWORD_MAX_LENGTH",
     "AUTH_PASSWORD_MIN_LENGTH",
     "AUTH_PASSWORD_MIN_SCORE",

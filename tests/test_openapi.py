@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 from flask import Flask
@@ -93,14 +94,18 @@ def test_every_operation_says_what_it_does_and_under_what_heading(app: Flask):
         assert set(told["tags"]) <= headings, name
     told = operations(document)
     assert "The same as `forgot_password`" in told["request_password_reset"]["description"]
-    assert "The same as `login`" in told["login_json"]["description"]
+    assert told["request_password_reset"]["summary"] == "Same as /api/auth/forgot-password"
+    assert told["login_json"]["summary"] == "Same as /api/auth/login, with JSON alone"
     assert "same as" not in told["login"]["description"]
 
 
 def test_every_code_that_is_told_exists_and_every_code_that_can_come_is_told(make_app: MakeApp):
     document = document_of(make_app(AUTH_COOKIES=True, MAIL_DELIVERY="inline"))
     known = {kind.code for kind in errors.every_kind()}
-    assert set(document["components"]["schemas"]["Error"]["properties"]["code"]["enum"]) == known
+    code = document["components"]["schemas"]["Error"]["properties"]["code"]
+    assert set(code.pop("examples")) == known
+    # A client must be able to hold one that a later version adds.
+    assert set(code) == {"type", "description"}
     assert set(document["components"]["examples"]) == known
     told = set().union(*(codes_of(operation) for operation in operations(document).values()))
     # No route of ours asks for a role or a fresh login, and a wrong method is no operation's.
@@ -115,6 +120,54 @@ def test_what_the_settings_exclude_is_not_told(make_app: MakeApp):
     assert "EMAIL_NOT_VERIFIED" not in codes_of(lax["login"])
     assert "EMAIL_NOT_VERIFIED" not in codes_of(discreet["login"])
     assert not any({"CSRF_FAILED", "EMAIL_NOT_SENT"} & codes_of(told) for told in strict.values())
+
+
+def test_what_generic_responses_hide_is_not_told(make_app: MakeApp):
+    open_ones, generic = (operations(document_of(make_app(AUTH_GENERIC_RESPONSES=on))) for on in (False, True))
+    for name, code in (
+        ("register", "USER_ALREADY_EXISTS"),
+        ("change_email", "USER_ALREADY_EXISTS"),
+        ("login", "EMAIL_NOT_VERIFIED"),
+        ("login_json", "EMAIL_NOT_VERIFIED"),
+    ):
+        assert code in codes_of(open_ones[name])
+        assert code not in codes_of(generic[name])
+    # Whoever has the link knows the address.
+    assert "USER_ALREADY_EXISTS" in codes_of(generic["confirm_email_change"])
+
+
+def test_every_failure_has_an_example_that_could_be_one(app: Flask):
+    document = document_of(app)
+    examples = document["components"]["examples"]
+    for name, told in operations(document).items():
+        for status, failed in told["responses"].items():
+            if not status.startswith("2"):
+                for code, reference in failed["content"]["application/json"]["examples"].items():
+                    assert reference == {"$ref": f"#/components/examples/{code}"}, name
+                    assert code in examples
+
+
+def test_examples_of_bodies_can_be_sent_as_they_stand(api: Api, app: Flask):
+    document = document_of(app)
+
+    def example(name: str) -> dict[str, Any]:
+        (reference,) = operations(document)[name]["requestBody"]["content"]["application/json"]["schema"].values()
+        (found,) = document["components"]["schemas"][reference.rpartition("/")[2]]["examples"]
+        return dict(found)
+
+    assert set(example("register")) == {"email", "password", "name"}
+    data(api.post("/register", example("register")), 201)
+    data(api.post("/resend-verification", example("resend_verification")), 202)
+    assert refusal(api.post("/verify-email", example("verify_email"))) == (400, "LINK_INVALID")
+    data(api.post("/verify-email", {**example("verify_email"), "token": mailed_token(app)}))
+    token = data(api.post("/login", example("login")))["access_token"]
+    data(api.patch("/me", example("update_me"), token=token))
+    data(api.post("/change-email", example("change_email"), token=token), 202)
+    token = data(api.post("/change-password", example("change_password"), token=token))["access_token"]
+    data(api.post("/forgot-password", example("forgot_password")), 202)
+    assert refusal(api.post("/reset-password", example("reset_password"))) == (400, "LINK_INVALID")
+    assert refusal(api.post("/refresh", example("refresh_tokens"))) == (401, "TOKEN_INVALID")
+    assert refusal(api.delete("/me", json=example("delete_me"), token=token)) == (401, "INVALID_CREDENTIALS")
 
 
 def test_a_route_asks_for_credentials_if_the_document_says_so(app: Flask):
@@ -136,9 +189,9 @@ def test_a_route_asks_for_credentials_if_the_document_says_so(app: Flask):
 
 def test_cookies_are_told_where_they_count(make_app: MakeApp):
     with_cookies, without = (document_of(make_app(AUTH_COOKIES=on)) for on in (True, False))
-    assert set(without["components"]["securitySchemes"]) == {"bearerAuth", "passwordLogin"}
+    assert list(without["components"]["securitySchemes"]) == ["passwordLogin", "bearerAuth"]
     told = operations(with_cookies)
-    assert told["get_me"]["security"] == [{"bearerAuth": []}, {"passwordLogin": []}, {"accessCookie": []}]
+    assert told["get_me"]["security"] == [{"passwordLogin": []}, {"bearerAuth": []}, {"accessCookie": []}]
     assert told["update_me"]["security"][-1] == {"accessCookie": [], "csrfToken": []}
     assert told["refresh_tokens"]["security"] == [{}, {"refreshCookie": [], "csrfToken": []}]
     assert "CSRF_FAILED" in codes_of(told["logout"])
@@ -156,6 +209,7 @@ def test_passwords_are_described_as_the_settings_have_them(make_app: MakeApp):
 def test_addresses_are_relative_and_follow_the_public_path(make_app: MakeApp):
     document = document_of(make_app(AUTH_URL_PREFIX="/auth", AUTH_PUBLIC_URL="https://example.org/accounts/"))
     assert document["servers"] == [{"url": "/accounts"}]
+    assert "servers" not in document_of(make_app())
     flow = document["components"]["securitySchemes"]["passwordLogin"]["flows"]["password"]
     assert flow["tokenUrl"] == "/accounts/auth/login"
     assert "/auth/me" in document["paths"]
@@ -289,7 +343,7 @@ def test_page_is_strict_and_its_files_are_all_here(app: Flask):
     assert "http" not in page.text
     assert "<script>" not in page.text
     files = re.findall(r'(?:src|href)="(docs/[^"]+)"', page.text)
-    assert len(files) == 5
+    assert len(files) == 6
     for name in files:
         found = client.get(f"/{name}", buffered=True)
         assert found.status_code == 200, name
@@ -298,6 +352,15 @@ def test_page_is_strict_and_its_files_are_all_here(app: Flask):
         assert (
             client.get(f"/{name}", headers={"If-None-Match": found.headers["ETag"]}, buffered=True).status_code == 304
         )
+
+
+def test_page_is_found_with_a_slash_too_and_whatever_the_host_is_called(app: Flask):
+    client = app.test_client()
+    moved = client.get("/docs/", headers={"Host": "evil.example.org"})
+    assert (moved.status_code, moved.headers["Location"]) == (302, "../docs")
+    assert (
+        urljoin("https://example.org/accounts/docs/", moved.headers["Location"]) == "https://example.org/accounts/docs"
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,8 @@ from authapp.protect import current_user, login_required
 
 
 @blueprint.route("/change-email", methods=["POST"])
-@refuses(
-    errors.InvalidCredentialsError, errors.UserAlreadyExistsError, errors.ServerBusyError, errors.EmailNotSentError
-)
+@refuses(errors.InvalidCredentialsError, errors.ServerBusyError, errors.EmailNotSentError)
+@refuses(errors.UserAlreadyExistsError, unless="AUTH_GENERIC_RESPONSES")
 @login_required
 @blueprint.arguments(ChangeEmailSchema)
 @blueprint.response(202, MessageSchema)

@@ -26,9 +26,8 @@ def log_in_by_form() -> Response:
 
 
 @blueprint.route("/login/json", methods=["POST"], endpoint="login_json")
-@refuses(
-    errors.InvalidCredentialsError, errors.AccountDisabledError, errors.EmailNotVerifiedError, errors.ServerBusyError
-)
+@refuses(errors.InvalidCredentialsError, errors.AccountDisabledError, errors.ServerBusyError)
+@refuses(errors.EmailNotVerifiedError, unless="AUTH_GENERIC_RESPONSES")
 @blueprint.arguments(LoginSchema)
 @blueprint.response(200, TokensSchema)
 def login(credentials: dict[str, str]) -> TokenPair:

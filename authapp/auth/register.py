@@ -17,7 +17,8 @@ from authapp.tokens import TokenPair
 
 
 @blueprint.route("/register", methods=["POST"])
-@refuses(errors.UserAlreadyExistsError, errors.ServerBusyError, errors.EmailNotSentError)
+@refuses(errors.ServerBusyError, errors.EmailNotSentError)
+@refuses(errors.UserAlreadyExistsError, unless="AUTH_GENERIC_RESPONSES")
 @blueprint.arguments(RegisterSchema, location="json_or_form")
 @blueprint.response(201, RegisteredSchema)
 def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:

@@ -5,29 +5,42 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, post_load, validates_schema
 
 from authapp import devices
-from authapp.auth.fields import NewPassword, PersonName, PhotoURL, Text, Time
+from authapp.auth.fields import EMAIL, NEW_PASSWORD, PASSWORD, PHOTO, NewPassword, PersonName, PhotoURL, Text, Time
 from authapp.body import MAY_BE_BLANK
 from authapp.columns import EMAIL_LENGTH
 from authapp.document import Body
 from authapp.protect import current_user
 
 # What the document says of fields that mean the same in several shapes.
-_EMAIL: dict[str, Any] = {"format": "email", "maxLength": EMAIL_LENGTH, "examples": ["alice@example.org"]}
-_PASSWORD: dict[str, Any] = {"format": "password"}
-_CONFIRMATION: dict[str, Any] = {"format": "password", "description": "If given, it must equal `password`."}
-_LINK_TOKEN: dict[str, Any] = {"description": "What stands behind `token=` in the mailed link."}
-_ACCESS_TOKEN: dict[str, Any] = {"description": "A JWT, for the Authorization header."}
-_REFRESH_TOKEN: dict[str, Any] = {"description": "A JWT, good for one refresh."}
+_EMAIL: dict[str, Any] = {"format": "email", "maxLength": EMAIL_LENGTH, "examples": [EMAIL]}
+_NEW_EMAIL: dict[str, Any] = {**_EMAIL, "examples": ["alice.new@example.org"]}
+_PASSWORD: dict[str, Any] = {"format": "password", "examples": [PASSWORD]}
+_NEW_PASSWORD: dict[str, Any] = {"examples": [NEW_PASSWORD]}
+_CONFIRMATION: dict[str, Any] = {**_PASSWORD, "description": "If given, it must equal `password`."}
+_LINK_TOKEN: dict[str, Any] = {
+    "description": "What stands behind `token=` in the mailed link.",
+    "examples": ["what-stands-behind-token-in-the-mailed-link"],
+}
+_ACCESS_TOKEN: dict[str, Any] = {
+    "description": "A JWT, for the Authorization header.",
+    "examples": ["eyJhbGci.eyJzdWIi.c2ln"],
+}
+_REFRESH_TOKEN: dict[str, Any] = {"description": "A JWT, good for one refresh.", "examples": ["eyJhbGci.eyJqdGki.c2ln"]}
+_NAME: dict[str, Any] = {"examples": ["Alice"]}
+_PHOTO: dict[str, Any] = {"examples": [PHOTO]}
+_MESSAGE: dict[str, Any] = {"examples": ["A sentence for people."]}
 _EXPIRES_IN: dict[str, Any] = {"description": "Seconds that the access token lives.", "examples": [1800]}
 
 
 class RegisterSchema(Body):
     """A new account."""
 
+    not_shown = ("photo", "password_confirm", "passwordConfirm")
+
     email = Text(required=True, metadata=_EMAIL)
-    password = NewPassword(required=True)
+    password = NewPassword(required=True, metadata=_PASSWORD)
     name = PersonName(metadata={MAY_BE_BLANK: True})
-    photo = PhotoURL(metadata={MAY_BE_BLANK: True})
+    photo = PhotoURL(metadata={MAY_BE_BLANK: True, **_PHOTO})
     password_confirm = Text(metadata=_CONFIRMATION)
     passwordConfirm = Text(metadata=_CONFIRMATION)  # noqa: N815  # The spelling of many front ends; the contract takes both.
 
@@ -59,20 +72,20 @@ class ChangePasswordSchema(Body):
     """The present password and the one that is to replace it."""
 
     current_password = Text(required=True, metadata=_PASSWORD)
-    new_password = NewPassword(required=True)
+    new_password = NewPassword(required=True, metadata=_NEW_PASSWORD)
 
 
 class ResetPasswordSchema(Body):
     """The token of a mailed link and the new password."""
 
     token = Text(required=True, metadata=_LINK_TOKEN)
-    new_password = NewPassword(required=True)
+    new_password = NewPassword(required=True, metadata=_NEW_PASSWORD)
 
 
 class ChangeEmailSchema(Body):
     """The new address and the caller's password."""
 
-    new_email = Text(required=True, metadata=_EMAIL)
+    new_email = Text(required=True, metadata=_NEW_EMAIL)
     password = Text(required=True, metadata=_PASSWORD)
 
 
@@ -80,7 +93,7 @@ class ProfileSchema(Body):
     """What users may change of themselves; `null` empties a field."""
 
     name = PersonName(allow_none=True)
-    photo = PhotoURL(allow_none=True)
+    photo = PhotoURL(allow_none=True, metadata=_PHOTO)
 
 
 class EmailSchema(Body):
@@ -98,7 +111,7 @@ class LinkTokenSchema(Body):
 class RefreshTokenSchema(Body):
     """A refresh token, unless it is in the Authorization header or in its cookie."""
 
-    refresh_token = Text()
+    refresh_token = Text(metadata=_REFRESH_TOKEN)
 
 
 class UserSchema(Schema):
@@ -106,8 +119,8 @@ class UserSchema(Schema):
 
     id = fields.UUID(required=True)
     email = fields.String(required=True, metadata=_EMAIL)
-    name = fields.String(required=True, allow_none=True)
-    photo = fields.String(required=True, allow_none=True, metadata={"format": "uri"})
+    name = fields.String(required=True, allow_none=True, metadata=_NAME)
+    photo = fields.String(required=True, allow_none=True, metadata={**_PHOTO, "format": "uri"})
     role = fields.String(required=True, metadata={"examples": ["user", "admin"]})
     is_active = fields.Boolean(required=True)
     is_verified = fields.Boolean(required=True)
@@ -124,7 +137,7 @@ class UserDataSchema(Schema):
 class ConfirmedSchema(UserDataSchema):
     """An account whose address has been verified or changed."""
 
-    message = fields.String(required=True)
+    message = fields.String(required=True, metadata=_MESSAGE)
 
 
 class TokensSchema(UserDataSchema):
@@ -148,7 +161,7 @@ class RegisteredSchema(UserDataSchema):
 class MessageSchema(Schema):
     """One sentence for people."""
 
-    message = fields.String(required=True)
+    message = fields.String(required=True, metadata=_MESSAGE)
 
 
 class SessionSchema(Schema):

@@ -2,6 +2,7 @@
 
 import functools
 import json
+from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
@@ -22,6 +23,7 @@ _CACHED_SECONDS = 86_400
 _OWN_FILES = Path(__file__).parent / "static"
 _FILES = {
     "start.js": "ours",
+    "docs.css": "ours",
     "swagger-ui.css": "theirs",
     "index.css": "theirs",
     "swagger-ui-bundle.js": "theirs",
@@ -41,6 +43,7 @@ def init_app(app: Flask) -> None:
 
     blueprint.add_url_rule("/openapi.json", "document", document)
     blueprint.add_url_rule("/docs", "docs", docs)
+    blueprint.add_url_rule("/docs/", "docs_with_slash", docs_with_slash)
     blueprint.add_url_rule("/docs/<name>", "file", file)
     api.handle_errors(blueprint)
     app.register_blueprint(blueprint)
@@ -51,6 +54,11 @@ def docs() -> Response:
     page = send_from_directory(_OWN_FILES, "index.html", max_age=0)
     page.headers["Content-Security-Policy"] = CSP
     return page
+
+
+def docs_with_slash() -> Response:
+    """Lead to the page, by an address that is relative: a proxy may serve it below any path, under any name."""
+    return Response(status=HTTPStatus.FOUND, headers={"Location": "../docs"})
 
 
 def file(name: str) -> Response:

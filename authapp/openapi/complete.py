@@ -77,7 +77,10 @@ def make(app: Flask) -> dict[str, Any]:
     """Make the document of this application, under its settings."""
     found = app.extensions["authapp"].api.describe()
     found["info"]["description"] = document.paragraphs(_ABOUT)
-    found["servers"] = [{"url": urlsplit(app.config["AUTH_PUBLIC_URL"]).path.rstrip("/") or "/"}]
+    public_path = urlsplit(app.config["AUTH_PUBLIC_URL"]).path.rstrip("/")
+    # Without it, paths begin at the server's root.
+    if public_path:
+        found["servers"] = [{"url": public_path}]
     routes = list(_routes(app, found["paths"]))
     for route in routes:
         _complete(route, app.config)
@@ -145,8 +148,7 @@ def _describe_answers(answers: dict[str, Any], refusals: list[type[AuthError]]) 
 def _failure(kinds: list[type[AuthError]], told: dict[str, Any]) -> dict[str, Any]:
     kinds = sorted(kinds, key=lambda kind: kind.code)
     content = told.get("content") or {_JSON: {"schema": {"$ref": "#/components/schemas/Failure"}}}
-    if kinds:
-        content[_JSON]["examples"] = {kind.code: {"$ref": f"#/components/examples/{kind.code}"} for kind in kinds}
+    content[_JSON]["examples"] = {kind.code: service.example(kind) for kind in kinds or [errors.BadRequestError]}
     lines = [f"- `{kind.code}`: {document.paragraphs(kind.__doc__)}" for kind in kinds]
     names = ["X-Request-ID"]
     if any(issubclass(kind, errors.UnauthorizedError) for kind in kinds):
@@ -160,7 +162,7 @@ def _failure(kinds: list[type[AuthError]], told: dict[str, Any]) -> dict[str, An
 
 
 def _refusals(route: _Route, config: Mapping[str, Any]) -> Iterator[type[AuthError]]:
-    for kind in (*document.refusals_of(route.view), *_ALWAYS):
+    for kind in (*document.refusals_of(route.view, config), *_ALWAYS):
         is_safe = kind is errors.CSRFFailedError and route.method in _SAFE_METHODS
         if not is_safe and (kind not in _ONLY_WITH or _ONLY_WITH[kind](config)):
             yield kind
@@ -172,11 +174,11 @@ def _security(route: _Route, config: Mapping[str, Any]) -> Iterator[dict[str, li
     if login == "optional":
         yield {}
     if login:
-        yield {"bearerAuth": []}
         yield {"passwordLogin": []}
+        yield {"bearerAuth": []}
     if login and by_cookie:
         yield {"accessCookie": [], **csrf}
-    elif by_cookie and errors.CSRFFailedError in document.refusals_of(route.view):
+    elif by_cookie and errors.CSRFFailedError in document.refusals_of(route.view, config):
         # It takes the refresh token from its body first.
         yield {}
         yield {"refreshCookie": [], **csrf}
@@ -186,13 +188,13 @@ def _security_schemes(config: Mapping[str, Any]) -> dict[str, Any]:
     public_path = urlsplit(config["AUTH_PUBLIC_URL"]).path.rstrip("/")
     flow = {"tokenUrl": f"{public_path}{config['AUTH_URL_PREFIX']}/login", "scopes": {}}
     schemes: dict[str, Any] = {
-        "bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token."},
+        # First, as Swagger UI shows them in this order, and people have a password rather than a token.
         "passwordLogin": {
             "type": "oauth2",
-            "description": "An e-mail address and a password, as OAuth2's password grant. There are no clients: leave "
-            "`client_id` and `client_secret` empty.",
+            "description": "An e-mail address and a password (OAuth2's password grant, without a client's id).",
             "flows": {"password": flow},
         },
+        "bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "An access token."},
     }
     if config["AUTH_COOKIES"]:
         about = "The value of the `csrf_access_token` cookie (`csrf_refresh_token` for `refresh_tokens`)."
@@ -209,8 +211,10 @@ def _name_aliases(routes: list[_Route]) -> None:
         by_view[inspect.unwrap(route.view), route.method].append(route)
     for first, *aliases in (sorted(same, key=lambda route: len(route.path)) for same in by_view.values()):
         for alias in aliases:
-            known = f"The same as `{first.name}` (`{first.path}`), under the path that some clients know."
-            alias.operation["description"] = known
+            bodies = [route.operation.get("requestBody", {}).get("content", {}).keys() for route in (first, alias)]
+            less = "" if bodies[0] == bodies[1] else ", with JSON alone"
+            alias.operation["summary"] = f"Same as {first.path}{less}"
+            alias.operation["description"] = f"The same as `{first.name}`{less}, under a path that some clients know."
 
 
 def _place(path: tuple[str, dict[str, Any]]) -> tuple[int, int, str]:
@@ -232,4 +236,7 @@ def _tag(view: Callable[..., Any]) -> str:
 
 
 def _example(kind: type[AuthError]) -> dict[str, Any]:
-    return {"value": {"success": False, "error": {"code": kind.code, "message": kind.message}}}
+    error: dict[str, Any] = {"code": kind.code, "message": kind.message}
+    if kind is errors.ValidationError:
+        error["details"] = {"email": ["Not a valid e-mail address."]}
+    return {"value": {"success": False, "error": error}}

@@ -4,6 +4,9 @@ from typing import Any
 
 from flask import Flask
 
+from authapp import errors
+from authapp.errors import AuthError
+
 TAGS = [{"name": "service", "description": "Whether it is up, and the keys that its tokens are signed with."}]
 
 _JSON = "application/json"
@@ -54,7 +57,11 @@ def paths(app: Flask) -> dict[str, Any]:
             "readyz",
             "Say that the database answers and has the schema of this version",
             "StatusAnswer",
-            **{"503": _refused("`SERVICE_UNAVAILABLE`: it does not answer, or has another schema.")},
+            **{
+                "503": _refused(
+                    "`SERVICE_UNAVAILABLE`: it does not answer, or has another schema.", errors.ServiceUnavailableError
+                )
+            },
         ),
         "/.well-known/jwks.json": _operation("jwks", "Give the public keys; not in the envelope", "JWKS"),
     }
@@ -65,10 +72,16 @@ def paths(app: Flask) -> dict[str, Any]:
 def _operation(name: str, summary: str, schema: str, **refused: Any) -> dict[str, Any]:
     content = {_JSON: {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
     answers = {"200": {"description": "OK", "headers": _REQUEST_ID, "content": content}, **refused}
-    answers["default"] = _refused("Any other failure.")
+    answers["default"] = _refused("Any other failure.", errors.BadRequestError)
     return {"get": {"operationId": name, "summary": summary, "tags": ["service"], "responses": answers}}
 
 
-def _refused(about: str) -> dict[str, Any]:
-    content = {_JSON: {"schema": {"$ref": "#/components/schemas/Failure"}}}
+def example(kind: type[AuthError]) -> dict[str, str]:
+    """Give the reference to the example of a refusal."""
+    return {"$ref": f"#/components/examples/{kind.code}"}
+
+
+def _refused(about: str, kind: type[AuthError]) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Failure"}
+    content = {_JSON: {"schema": schema, "examples": {kind.code: example(kind)}}}
     return {"description": about, "headers": _REQUEST_ID, "content": content}

@@ -1,6 +1,7 @@
 """Swagger UI at `/docs` in a browser: logging in with its Authorize dialog, and calling the API."""
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,13 +21,19 @@ def test_who_logs_in_by_the_dialog_can_call_me(open_page: OpenPage, service: Ser
     page = open_page("about:blank")
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.goto(f"{service.address}/docs")
+    page.goto(f"{service.address}/docs/")
+    assert page.url == f"{service.address}/docs"
     expect(page.locator(".info .title")).to_contain_text("authapp")
     expect(page.locator("#operations-register-register")).to_be_visible()
     shoot(page, "docs")
 
     page.get_by_role("button", name="Authorize").first.click()
-    form = page.locator(".auth-container", has_text="passwordLogin")
+    form = page.locator(".auth-container").first
+    expect(form).to_contain_text("passwordLogin")
+    # No client, no scopes: an address and a password are all there is to fill in.
+    expect(form.locator("label:visible")).to_have_text(["username:", "password:"])
+    expect(page.locator(".scope-def:visible")).to_have_count(0)
+    shoot(page, "docs-authorize")
     form.locator("#oauth_username").fill(alice)
     form.locator("#oauth_password").fill(PASSWORD)
     form.locator("button.authorize").click()
@@ -43,6 +50,26 @@ def test_who_logs_in_by_the_dialog_can_call_me(open_page: OpenPage, service: Ser
     answer.scroll_into_view_if_needed()
     shoot(page, "docs-me")
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(service.address).netloc}
+
+
+@pytest.mark.parametrize("body", ["application/json", "application/x-www-form-urlencoded"])
+def test_who_only_presses_execute_gets_an_account(
+    open_page: OpenPage, service: Service, complaints: list[str], body: str
+):
+    page = open_page(f"{service.address}/docs", viewport={"width": 390, "height": 844})
+    register = page.locator("#operations-register-register")
+    register.locator(".opblock-summary-control").click()
+    expect(register.locator(".parameters-container")).to_contain_text("No parameters")
+    register.locator(".opblock-section-request-body select").first.select_option(body)
+    shoot(page, f"docs-phone-{body.rpartition('/')[2]}")
+    register.get_by_role("button", name="Execute").click()
+    status = register.locator(".live-responses-table .response .response-col_status")
+    # Whoever comes second finds the address taken.
+    expect(status).to_contain_text(re.compile("201|409"))
+    assert page.locator("body").evaluate("body => body.scrollWidth <= window.innerWidth")
+    shoot(page, f"docs-phone-{body.rpartition('/')[2]}-done")
+    assert [complaint for complaint in complaints if "409" not in complaint] == []
+    complaints.clear()
 
 
 def test_page_asks_nobody_else_under_a_public_name_either(open_page: OpenPage, service: Service):

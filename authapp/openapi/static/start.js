@@ -1,11 +1,27 @@
 "use strict";
 
+// A browser's user has no use for a field for the request's id at every operation.
+function withoutRequestId(document) {
+  const kept = ({ $ref }) => $ref !== "#/components/parameters/X-Request-ID";
+  for (const path of Object.values(document.paths ?? {})) {
+    for (const operation of Object.values(path)) {
+      if (operation.parameters) operation.parameters = operation.parameters.filter(kept);
+    }
+  }
+  return document;
+}
+
+const ShortForms = {
+  statePlugins: { spec: { wrapActions: { updateJsonSpec: (take) => (document) => take(withoutRequestId(document)) } } },
+};
+
 window.addEventListener("load", () => {
   SwaggerUIBundle({
     url: "openapi.json",
     domNode: document.getElementById("docs"),
     deepLinking: true,
     defaultModelsExpandDepth: 0,
+    plugins: [ShortForms],
     tryItOutEnabled: true,
     // Else it would ask a validator on the internet about this document.
     validatorUrl: null,
