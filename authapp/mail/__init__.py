@@ -14,5 +14,6 @@ def init_app(app: Flask) -> None:
     blueprint = flask.Blueprint(f"{api.OWN_BLUEPRINT}mail", __name__, template_folder="templates")
     if app.config["APP_ENV"] == "development":
         blueprint.add_url_rule("/dev/mailbox", "mailbox", mailbox.mailbox)
+        blueprint.add_url_rule("/dev/mailbox/<uuid:id>", "mailbox_html", mailbox.html)
     api.handle_errors(blueprint)
     app.register_blueprint(blueprint)

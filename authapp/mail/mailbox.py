@@ -1,6 +1,7 @@
 """The development mailbox: a page with the mails that would have been sent. Only for whoever sits at this machine."""
 
 import ipaddress
+import uuid
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
@@ -16,18 +17,32 @@ _MOST_SHOWN = 50
 # What a proxy adds to a request, with whatever it is followed by.
 _OF_PROXIES = tuple("forwarded x-forwarded x-original x-client x-cluster x-real-ip via cf- true-client- fly-".split())  # noqa: SIM905  # Shorter so.
 _CSP = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+# What a mail program lets a mail do: be looked at.
+_CSP_OF_MAIL = f"{_CSP}; form-action 'none'; sandbox"
 
 
 def mailbox() -> Response:
     """Show the mails, newest first; with `Accept: application/json` as a list."""
-    if not _is_local():
-        raise NotFoundError
+    _check_local()
     newest = select(OutboxMessage).order_by(OutboxMessage.id.desc()).limit(_MOST_SHOWN)
     messages = db.session.scalars(newest).all()
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":
         return jsonify(_as_list(messages))
-    page = Response(render_template("authapp/mail/mailbox.html", messages=messages, links_of=outbox.links_of))
-    page.headers["Content-Security-Policy"] = _CSP
+    return _page(render_template("authapp/mail/mailbox.html", messages=messages, split=outbox.split), _CSP)
+
+
+def html(id: uuid.UUID) -> Response:
+    """Show a mail as a mail program does. Raises `NotFoundError`."""
+    _check_local()
+    message = db.session.get(OutboxMessage, id)
+    if message is None:
+        raise NotFoundError
+    return _page(message.html, _CSP_OF_MAIL)
+
+
+def _page(content: str, policy: str) -> Response:
+    page = Response(content)
+    page.headers["Content-Security-Policy"] = policy
     return page
 
 
@@ -44,6 +59,11 @@ def _as_list(messages: Sequence[OutboxMessage]) -> list[dict[str, object]]:
         }
         for message in messages
     ]
+
+
+def _check_local() -> None:
+    if not _is_local():
+        raise NotFoundError
 
 
 def _is_local() -> bool:

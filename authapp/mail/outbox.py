@@ -14,7 +14,7 @@ from authapp.mail.models import MailRequest, OutboxMessage
 
 log = logging.getLogger(__name__)
 
-_URL = re.compile(r"https?://[^\s<>\"]+")
+_URL = re.compile(r"(https?://[^\s<>\"]+)")
 
 
 def queue(template: str, *, to: str, subject: str, needed: bool = False, **content: object) -> None:
@@ -57,6 +57,11 @@ def stays_here() -> bool:
 def links_of(message: OutboxMessage) -> list[str]:
     """Find the links in a mail."""
     return list(dict.fromkeys(_URL.findall(message.text)))
+
+
+def split(message: OutboxMessage) -> list[str]:
+    """Split a mail's text at its links: text, link, text and so on, each text perhaps an empty one."""
+    return _URL.split(message.text)
 
 
 def _show(message: OutboxMessage) -> None:

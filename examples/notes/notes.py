@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from authapp import init_app, signals
 from authapp.database import engine_options
-from authapp.errors import UnauthorizedError
+from authapp.errors import ForbiddenError, UnauthorizedError
 from authapp.models import User
 from authapp.protect import current_user, login_required, optional_login, roles_required
 
@@ -108,6 +108,12 @@ def admin() -> str:
     """Show how much there is."""
     numbers = [db.session.scalar(select(func.count()).select_from(table)) for table in (User, Note)]
     return render_template("admin.html", numbers=numbers)
+
+
+@pages.errorhandler(ForbiddenError)
+def refuse(error: ForbiddenError) -> ResponseReturnValue:
+    """Show a page to whoever may not see the one they asked for."""
+    return render_template("403.html", message=error.message), error.status
 
 
 @pages.errorhandler(UnauthorizedError)

@@ -348,7 +348,7 @@ def test_file_that_is_not_there_is_a_page(api: Api):
 def test_name_and_colour_are_the_operators(make_app: MakeApp):
     api = Api(make_app(AUTH_BRAND_NAME="Smith & Sons <Ltd>", AUTH_BRAND_COLOR="#FFD400"))
     page = api.get("/verify-email?token=x")
-    assert "<title>Verify your e-mail address · Smith &amp; Sons &lt;Ltd&gt;</title>" in page.text
+    assert "<title>Verify your e&#8209;mail address · Smith &amp; Sons &lt;Ltd&gt;</title>" in page.text
     assert visible(page).startswith("Smith & Sons <Ltd> ")
     light, dark = api.get("/brand.css").text.split("@media (prefers-color-scheme: dark)")
     assert "--brand: #ffd400; --on-brand: #000000;" in light

@@ -2,6 +2,7 @@
 
 import html
 import re
+import uuid
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,14 +20,17 @@ NOT_THERE = (404, "NOT_FOUND")
 HOSTILE = "</pre><script>alert('x')</script><a href=\"javascript:alert(1)\">&amp;"
 
 
-def look(app: Flask, *, address: str = "127.0.0.1", host: str = "127.0.0.1:8000", **headers: str) -> TestResponse:
+def look(
+    app: Flask, path: str = "", *, address: str = "127.0.0.1", host: str = "127.0.0.1:8000", **headers: str
+) -> TestResponse:
     """Open the mailbox from an address, with a Host header; underscores of other headers are hyphens."""
     sent = {"Host": host, **{name.replace("_", "-"): value for name, value in headers.items()}}
-    return app.test_client().get("/dev/mailbox", environ_overrides={"REMOTE_ADDR": address}, headers=sent)
+    return app.test_client().get(f"/dev/mailbox{path}", environ_overrides={"REMOTE_ADDR": address}, headers=sent)
 
 
 def hrefs(page: TestResponse) -> list[str]:
-    return [html.unescape(found) for found in re.findall(r'<a href="([^"]*)"', page.text)]
+    """Give the links of the mails' texts."""
+    return [html.unescape(found) for found in re.findall(r'<a href="([^"]*)" rel', page.text)]
 
 
 def test_page_shows_the_newest_mail_first_with_links_to_click(app: Flask, api: Api):
@@ -37,6 +41,29 @@ def test_page_shows_the_newest_mail_first_with_links_to_click(app: Flask, api: A
     assert page.text.index(BOB) < page.text.index(ALICE)
     first, second = mails(app)
     assert hrefs(page) == [*outbox.links_of(second), *outbox.links_of(first)]
+
+
+def test_text_of_a_mail_stands_there_once_with_its_link_in_its_place(app: Flask, api: Api):
+    data(api.register(), 201)
+    (mail,) = mails(app)
+    (shown,) = re.findall(r"<pre>(.*?)</pre>", look(app).text, re.DOTALL)
+    assert html.unescape(re.sub(r"<[^>]*>", "", shown)) == mail.text
+    assert f'<a href="{outbox.links_of(mail)[0]}"' in html.unescape(shown)
+
+
+def test_mail_can_be_looked_at_as_html_which_may_do_nothing(app: Flask, api: Api):
+    data(api.register(), 201)
+    (path,) = re.findall(r'<a href="/dev/mailbox(/[^"]*)">As HTML</a>', look(app).text)
+    page = look(app, path)
+    assert (page.status_code, page.mimetype, page.text) == (200, "text/html", mails(app)[0].html)
+    policy = page.headers["Content-Security-Policy"].split("; ")
+    assert {"default-src 'none'", "style-src 'unsafe-inline'", "sandbox", "frame-ancestors 'none'"} <= set(policy)
+    assert page.headers["Cache-Control"] == "no-store"
+    assert page.headers["X-Content-Type-Options"] == "nosniff"
+    assert refusal(look(app, path, address="192.0.2.7")) == NOT_THERE
+    assert refusal(look(app, path, host="evil.example")) == NOT_THERE
+    assert refusal(look(app, path, X_Forwarded_For="127.0.0.1")) == NOT_THERE
+    assert refusal(look(app, f"/{uuid.uuid4()}")) == NOT_THERE
 
 
 def test_link_from_the_page_verifies(app: Flask, api: Api):
@@ -159,6 +186,7 @@ def test_page_of_a_stranger_that_had_its_name_rebound_finds_nothing(app: Flask, 
 
 def test_production_has_no_mailbox(make_app: MakeApp):
     assert refusal(look(make_app(**PRODUCTION))) == NOT_THERE
+    assert refusal(look(make_app(**PRODUCTION), f"/{uuid.uuid4()}")) == NOT_THERE
 
 
 def test_hostile_mail_stays_text(app: Flask):

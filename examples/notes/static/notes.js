@@ -19,7 +19,7 @@ async function send(method, path, body, csrf) {
 
 async function act(method, path, body, done) {
   const response = await send(method, path, body);
-  if (response.ok && done) status.textContent = done;
+  if (response.ok && done) status.replaceChildren(document.getElementById(done).content.cloneNode(true));
   else if (response.ok) location.reload();
   else status.textContent = (await response.json().catch(() => null))?.error.message ?? "That did not work.";
 }
@@ -39,7 +39,7 @@ function onSubmit(id, path, done) {
 }
 
 if ("refresh" in document.body.dataset) refresh();
-onSubmit("register", "/api/auth/register", "Please follow the link in the mail: in development it is at /dev/mailbox.");
+onSubmit("register", "/api/auth/register", "registered");
 onSubmit("login", "/api/auth/login");
 onSubmit("add", "/notes");
 document.getElementById("logout")?.addEventListener("click", () => act("POST", "/api/auth/logout", {}));

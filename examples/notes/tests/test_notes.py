@@ -59,10 +59,23 @@ def test_front_page_knows_who_is_there(client: FlaskClient, alice: FlaskClient):
     assert "Notes of Alice" in alice.get("/").text
 
 
+def test_forms_tell_a_password_manager_which_password_is_meant(client: FlaskClient):
+    register, log_in = client.get("/").text.split("<form")[1:]
+    assert 'autocomplete="new-password"' in register
+    assert 'autocomplete="current-password"' in log_in
+
+
+def test_who_has_registered_is_led_to_the_mailbox(client: FlaskClient):
+    said = client.get("/").text.partition('<template id="registered">')[2].partition("</template>")[0]
+    assert '<a href="/dev/mailbox">' in said
+
+
 def test_numbers_are_for_admins(make_user: MakeUser, log_in: LogIn, alice: FlaskClient):
     carol = log_in(make_user("carol@example.org", role="admin"))
     assert "2 users, 2 notes" in carol.get("/admin").text
-    assert alice.get("/admin").status_code == 403
+    refused = alice.get("/admin")
+    assert (refused.status_code, refused.mimetype) == (403, "text/html")
+    assert "<h1>Not for you</h1>" in refused.text
 
 
 @pytest.mark.parametrize("path", ["/", "/admin"])
