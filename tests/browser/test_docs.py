@@ -1,7 +1,6 @@
 """Swagger UI at `/docs` in a browser: logging in with its Authorize dialog, and calling the API."""
 
 import os
-import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -30,6 +29,7 @@ def test_who_logs_in_by_the_dialog_can_call_me(open_page: OpenPage, service: Ser
     page.get_by_role("button", name="Authorize").first.click()
     form = page.locator(".auth-container").first
     expect(form).to_contain_text("passwordLogin")
+    expect(form.locator("#oauth_username")).to_be_focused()
     # No client, no scopes: an address and a password are all there is to fill in.
     expect(form.locator("label:visible")).to_have_text(["username:", "password:"])
     expect(page.locator(".scope-def:visible")).to_have_count(0)
@@ -52,22 +52,25 @@ def test_who_logs_in_by_the_dialog_can_call_me(open_page: OpenPage, service: Ser
     assert {urlsplit(url).netloc for url in asked if not url.startswith("data:")} == {urlsplit(service.address).netloc}
 
 
-@pytest.mark.parametrize("body", ["application/json", "application/x-www-form-urlencoded"])
-def test_who_only_presses_execute_gets_an_account(
-    open_page: OpenPage, service: Service, complaints: list[str], body: str
-):
+def test_who_only_presses_execute_gets_an_account(open_page: OpenPage, service: Service, complaints: list[str]):
     page = open_page(f"{service.address}/docs", viewport={"width": 390, "height": 844})
+    # Swagger UI is slow to draw where the processor has much to do.
+    page.set_default_timeout(15_000)
     register = page.locator("#operations-register-register")
     register.locator(".opblock-summary-control").click()
     expect(register.locator(".parameters-container")).to_contain_text("No parameters")
-    register.locator(".opblock-section-request-body select").first.select_option(body)
-    shoot(page, f"docs-phone-{body.rpartition('/')[2]}")
-    register.get_by_role("button", name="Execute").click()
+    execute = register.get_by_role("button", name="Execute")
     status = register.locator(".live-responses-table .response .response-col_status")
-    # Whoever comes second finds the address taken.
-    expect(status).to_contain_text(re.compile("201|409"))
+    execute.click()
+    expect(status).to_contain_text("201")
     assert page.locator("body").evaluate("body => body.scrollWidth <= window.innerWidth")
-    shoot(page, f"docs-phone-{body.rpartition('/')[2]}-done")
+    shoot(page, "docs-phone-json")
+
+    register.locator(".opblock-section-request-body select").first.select_option("application/x-www-form-urlencoded")
+    execute.click()
+    # There was nothing else to refuse.
+    expect(status).to_contain_text("409")
+    shoot(page, "docs-phone-form")
     assert [complaint for complaint in complaints if "409" not in complaint] == []
     complaints.clear()
 

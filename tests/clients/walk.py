@@ -11,6 +11,7 @@ from authapp_client.api.register import register, verify_email
 from authapp_client.api.sessions import list_sessions
 from authapp_client.models import (
     ConfirmedAnswer,
+    Error,
     Failure,
     Grant,
     Granted,
@@ -76,5 +77,8 @@ with stranger:
     assert refused.status_code == 401
     assert isinstance(refused.parsed, Failure)
     assert refused.parsed.error.code == "TOKEN_REVOKED"
+
+# A code that a later version may have.
+assert Error.from_dict({"code": "NO_SUCH_CODE_YET", "message": "No."}).code == "NO_SUCH_CODE_YET"
 
 sys.stdout.write("walked\n")

@@ -11,8 +11,22 @@ function withoutRequestId(document) {
   return document;
 }
 
-const ShortForms = {
+// Else the last of its forms has the focus, which is for a token.
+function focusedOnTheLogin(Popup, { React }) {
+  return class extends React.Component {
+    componentDidMount() {
+      document.getElementById("oauth_username")?.focus();
+    }
+
+    render() {
+      return React.createElement(Popup, this.props);
+    }
+  };
+}
+
+const Simpler = {
   statePlugins: { spec: { wrapActions: { updateJsonSpec: (take) => (document) => take(withoutRequestId(document)) } } },
+  wrapComponents: { authorizationPopup: focusedOnTheLogin },
 };
 
 window.addEventListener("load", () => {
@@ -21,7 +35,7 @@ window.addEventListener("load", () => {
     domNode: document.getElementById("docs"),
     deepLinking: true,
     defaultModelsExpandDepth: 0,
-    plugins: [ShortForms],
+    plugins: [Simpler],
     tryItOutEnabled: true,
     // Else it would ask a validator on the internet about this document.
     validatorUrl: null,
