@@ -20,6 +20,9 @@ test: .venv/dev.done
 # The same tests on the other Pythons, each in an environment of its own.
 test-pythons: $(PYTHONS:%=test-%)
 
+# Else make would delete these marks as intermediate, and install everything anew each time.
+.PRECIOUS: .venv-python%/dev.done
+
 test-python%: .venv-python%/dev.done
 	.venv-python$*/bin/pytest -q -n auto --dist worksteal
 

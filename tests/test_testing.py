@@ -100,6 +100,8 @@ def test_tables_of_a_host_with_a_database_of_its_own_are_emptied(tmp_path: Path)
     testing.empty_tables(host)
     with host.app_context():
         assert [own.session.query(model).count() for model in (Shelf, User, Session)] == [0, 0, 0]
+    # The session has given its connection back now, to be closed with the others.
+    with host.app_context():
         own.engine.dispose()
 
 
