@@ -279,7 +279,7 @@ def test_changes_of_any_content_are_answered(api: Api, token: str, changes: dict
 
 
 @pytest.fixture(scope="module")
-def both(mysql_url: str, tmp_path_factory: pytest.TempPathFactory) -> list[Flask]:
+def service_on_both(mysql_url: str, tmp_path_factory: pytest.TempPathFactory) -> list[Flask]:
     """The same service on SQLite and on MariaDB; skipped, with the reason, where there is no MariaDB."""
     sqlite = tmp_path_factory.mktemp("hostile") / "test.db"
     apps = [
@@ -289,6 +289,14 @@ def both(mysql_url: str, tmp_path_factory: pytest.TempPathFactory) -> list[Flask
         with app.app_context():
             flask_migrate.upgrade()
     return apps
+
+
+@pytest.fixture
+def both(service_on_both: list[Flask]) -> list[Flask]:
+    """The two, with nobody in them: other tests on the same MariaDB may have left somebody there."""
+    for app in service_on_both:
+        empty_tables(app)
+    return service_on_both
 
 
 def told(app: Flask, path: str, **request: Any) -> tuple[object, ...]:
