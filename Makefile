@@ -26,8 +26,10 @@ test-pythons: $(PYTHONS:%=test-%)
 test-python%: .venv-python%/dev.done
 	.venv-python$*/bin/pytest -q -n auto --dist worksteal
 
-# Everything: also clients made by public generators, and a fresh clone's first run, as a newcomer would do it.
+# Everything: also faults and floods, clients made by public generators, and a fresh clone's first run, as a newcomer
+# would do it.
 test-long: test test-pythons
+	$(BIN)/pytest -m long
 	$(BIN)/pytest -m clients
 	.ci/first-run
 

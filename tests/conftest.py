@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import flask_migrate
 import pymysql
@@ -21,6 +22,7 @@ pytest_plugins = ["authapp.testing"]
 
 MYSQL_URL = make_url(os.environ.get("TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306"))
 MakeApp = Callable[..., Flask]
+Figure = Callable[[str, object], None]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -36,6 +38,22 @@ def _is_left_out(item: pytest.Item) -> bool:
     if only:
         return only.args[0] not in item.name.partition("[")[2]
     return item.get_closest_marker("any_database") is not None and "mariadb" in item.name
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what the tests measured, below everything else."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    figures = [(report.nodeid, *pair) for report in reports for pair in getattr(report, "user_properties", ())]
+    if figures:
+        terminalreporter.section("figures")
+    for nodeid, name, value in figures:
+        terminalreporter.write_line(f"{nodeid}: {name}: {value}")
+
+
+@pytest.fixture
+def figure(record_property: Figure) -> Figure:
+    """Have a measured figure printed at the end of the run: `figure("answers of 5xx", 0)`."""
+    return record_property
 
 
 def _connect(url: URL) -> pymysql.Connection:

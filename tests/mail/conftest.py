@@ -14,7 +14,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 from flask import Flask
 
 from tests.conftest import MakeApp
-from tests.server.conftest import free_port
+from tests.services import free_port
 
 # What an application outside development must be given.
 PRODUCTION = {

@@ -27,7 +27,7 @@ from authapp.mail import delivery, outbox
 from authapp.mail.models import MailRequest, OutboxMessage
 from tests.factories import ALICE, BOB, CAROL, Api, data, mails, make_user
 from tests.mail.conftest import PRODUCTION, MailServer
-from tests.server.conftest import free_port
+from tests.services import free_port
 from tests.statements import heard, just_before
 
 MailingApp = Callable[..., Flask]

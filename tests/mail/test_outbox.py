@@ -18,7 +18,7 @@ from authapp.models import Link, User
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, PASSWORD, Api, data, mailed_token, mails, make_user, refusal, user_of
 from tests.mail.conftest import PRODUCTION, MailServer
-from tests.server.conftest import free_port
+from tests.services import free_port
 
 MailingApp = Callable[..., Flask]
 

@@ -3,7 +3,6 @@
 import os
 import queue
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 from flask import Flask
+
+from tests.services import free_port
 
 START_SECONDS = 20
 
@@ -117,11 +118,3 @@ def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Pat
             pass
         time.sleep(0.05)
     pytest.fail(f"gunicorn did not become ready:\n{log.read_text()}")
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -16,7 +16,7 @@ from authapp.mail import outbox
 from tests.auth.test_pages import press_the_button, visible
 from tests.conftest import MakeApp
 from tests.factories import ALICE, OTHER_PASSWORD, PASSWORD, data, mailed_token, mails, make_user, refusal, user_of
-from tests.server.conftest import free_port
+from tests.services import free_port
 
 FORM = "application/x-www-form-urlencoded"
 ACCOUNT = {"email": ALICE, "password": PASSWORD}
