@@ -42,8 +42,9 @@ def _is_left_out(item: pytest.Item) -> bool:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what the tests measured, below everything else."""
-    reports = [report for reports in terminalreporter.stats.values() for report in reports]
-    figures = [(report.nodeid, *pair) for report in reports for pair in getattr(report, "user_properties", ())]
+    ended = [report for reports in terminalreporter.stats.values() for report in reports]
+    calls = [report for report in ended if getattr(report, "when", None) == "call"]
+    figures = [(report.nodeid, *pair) for report in calls for pair in report.user_properties]
     if figures:
         terminalreporter.section("figures")
     for nodeid, name, value in figures:
