@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import BoundedSemaphore, Lock
+from urllib.parse import urlsplit
 
 from flask import current_app
 from werkzeug.security import check_password_hash, generate_password_hash
@@ -23,7 +24,7 @@ _RATED_LENGTH = 72
 # What zxcvbn reads as letters, and how many kinds of them it may try: all ten digits are among them.
 _STAND_INS = "4@8({[<369|1!70$5+%2"
 _MOST_STAND_INS = 10
-_MOST_WORDS = 10
+_MOST_WORDS = 20
 
 
 class Gate:
@@ -92,9 +93,15 @@ def check_policy(password: str, *, email: str, name: str | None = None, field: s
     if length > config["AUTH_PASSWORD_MAX_LENGTH"]:
         problems.append(f"Use at most {config['AUTH_PASSWORD_MAX_LENGTH']} characters.")
     if password and config["AUTH_PASSWORD_MIN_SCORE"]:
-        problems += _weaknesses(password, [email, email.partition("@")[0], name or ""])
+        problems += _weaknesses(password, [*_words_of_the_service(), email, email.partition("@")[0], name or ""])
     if problems:
         raise ValidationError(details={field: problems})
+
+
+def _words_of_the_service() -> tuple[str, str]:
+    """Give what everybody who guesses here thinks of: its name, and the host that it is reached at."""
+    config = current_app.config
+    return config["AUTH_BRAND_NAME"], urlsplit(config["AUTH_PUBLIC_URL"]).hostname or ""
 
 
 def _weaknesses(password: str, known: list[str]) -> list[str]:

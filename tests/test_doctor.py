@@ -227,6 +227,7 @@ def test_cookies_on_http_fail_for_cookies_too(make_sound: MakeSound):
         ({"AUTH_VERIFY_URL": "http://app.example.org/?t={token}"}, "public-url", "AUTH_VERIFY_URL"),
         ({"CLIENT_ORIGIN": "http://localhost:3000"}, "origins", "http://localhost:3000"),
         ({"AUTH_PASSWORD_MIN_LENGTH": 6}, "passwords", "NIST"),
+        ({"AUTH_PASSWORD_MIN_SCORE": 1}, "passwords", "AUTH_PASSWORD_MIN_SCORE is 1"),
         ({"MAIL_SUPPRESS_SEND": True}, "mail-server", "MAIL_SUPPRESS_SEND"),
         ({"APP_ENV": "development", "AUTH_PUBLIC_URL": "http://localhost:8000"}, "proxies", "set 0"),
     ],

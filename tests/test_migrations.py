@@ -156,6 +156,12 @@ def test_difference_between_models_and_database_would_be_found(own: Flask):
     assert len(differences()) == 2
 
 
+def test_new_database_has_nobody_in_it(own: Flask):
+    flask_migrate.upgrade()
+    for table in own_tables():
+        assert rows(f"SELECT * FROM {table.name}") == [], table.name
+
+
 def test_upgrading_again_keeps_the_schema_and_the_rows(own: Flask):
     flask_migrate.upgrade()
     before = schema()

@@ -7,6 +7,7 @@ from types import FrameType
 from typing import Literal
 
 import pytest
+import zxcvbn.frequency_lists
 from flask import Flask
 
 from authapp import passwords
@@ -14,7 +15,7 @@ from authapp.errors import ServerBusyError, ValidationError
 from authapp.passwords import Gate
 from authapp.testing import FAST_PASSWORD_HASH
 from tests.conftest import MakeApp
-from tests.factories import ALICE, PASSWORD, Api, data, refusal
+from tests.factories import ALICE, BOB, PASSWORD, Api, data, refusal
 
 pytestmark = pytest.mark.any_database
 
@@ -73,6 +74,27 @@ def test_passwords_that_everybody_tries_are_refused(api: Api, password: str):
 )
 def test_own_address_and_name_are_easy_to_guess(api: Api, password: str):
     assert problems(api, password, email="alice.liddell@example.org", name="Alice Liddell")[0] == TOO_EASY
+
+
+@pytest.mark.parametrize(
+    "password", ["Examplecorp", "examplecorp26", "CorporexExamplecorp", "proceLpmaxE", "Corporex!"]
+)
+def test_name_of_the_service_and_its_host_are_easy_to_guess(app: Flask, make_app: MakeApp, password: str):
+    data(Api(app).register(BOB, password=password), 201)
+    named = Api(make_app(AUTH_BRAND_NAME="Examplecorp", AUTH_PUBLIC_URL="https://login.corporex.test"))
+    assert problems(named, password)[0] == TOO_EASY
+
+
+def test_three_thousand_passwords_that_are_tried_first_are_refused(app: Flask):
+    known = zxcvbn.frequency_lists.FREQUENCY_LISTS["passwords"]
+    tried_first = [password for password in known if len(password) >= 8][:3000]
+    assert len(tried_first) == 3000
+    with app.app_context():
+        for password in tried_first:
+            with pytest.raises(ValidationError) as refused:
+                passwords.check_policy(password, email=ALICE)
+            assert refused.value.details is not None
+            assert refused.value.details["password"][0] == TOO_EASY, password
 
 
 @pytest.mark.parametrize(

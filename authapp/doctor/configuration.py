@@ -19,6 +19,8 @@ _EXAMPLES = ("example.com", "example.org", "example.net")
 _OF_FLASK_MAIL = ("MAIL_DEBUG", "MAIL_MAX_EMAILS", "MAIL_SUPPRESS_SEND", "MAIL_ASCII_ATTACHMENTS")
 # NIST SP 800-63B.
 _LEAST_PASSWORD_LENGTH = 8
+# By zxcvbn, which gives at most 1 to every password of its list of those that are tried first.
+_LEAST_PASSWORD_SCORE = 2
 
 
 def environment() -> Finding:
@@ -133,13 +135,19 @@ def proxies() -> Finding:
 
 
 def passwords() -> Finding:
-    """Check what a stolen table of passwords would cost a thief, and how short a password may be."""
+    """Check what a stolen table of passwords would cost a thief, and how short or common a password may be."""
     config = current_app.config
     if _is_cheap(config["AUTH_PASSWORD_HASH"]):
         says = "AUTH_PASSWORD_HASH is below OWASP's minimum: leave it out, or use scrypt:32768:8:3 or more."
         return fail(says) if _is_production() else warning(says)
     if config["AUTH_PASSWORD_MIN_LENGTH"] < _LEAST_PASSWORD_LENGTH:
         return warning(f"AUTH_PASSWORD_MIN_LENGTH is below NIST's minimum: set {_LEAST_PASSWORD_LENGTH} or more.")
+    if config["AUTH_PASSWORD_MIN_SCORE"] < _LEAST_PASSWORD_SCORE:
+        score = config["AUTH_PASSWORD_MIN_SCORE"]
+        return warning(
+            f"AUTH_PASSWORD_MIN_SCORE is {score}, which lets in passwords that everybody tries: "
+            f"set {_LEAST_PASSWORD_SCORE} or more."
+        )
     return ok(f"Passwords are hashed with {config['AUTH_PASSWORD_HASH']}.")
 
 

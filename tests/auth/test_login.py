@@ -133,6 +133,12 @@ def test_address_logs_in_in_any_case(app: Flask, api: Api, spelling: str):
     assert api.log_in(spelling)["user"]["email"] == ALICE
 
 
+def test_password_never_grows_old(app: Flask, api: Api):
+    make_user(app)
+    with time_machine.travel(datetime(2061, 5, 6, tzinfo=UTC)):
+        api.log_in()
+
+
 def test_password_is_compared_by_case_and_to_its_last_space(app: Flask, api: Api):
     make_user(app)
     for wrong in (PASSWORD.upper(), PASSWORD + " ", " " + PASSWORD, PASSWORD + "\t", PASSWORD[:-1]):
