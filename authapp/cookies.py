@@ -43,6 +43,11 @@ def hand_over(pair: TokenPair | None) -> None:
         request.environ[_HANDED_OVER] = pair
 
 
+def overwritten() -> Claims | None:
+    """Give what the cookies say that those of a login will take the place of: nobody could use that session again."""
+    return _claims(tokens.ACCESS) if _are_read() and not _is_from_elsewhere() else None
+
+
 def take_back() -> None:
     """Have the answer clear every cookie, unless it tells that we failed (5xx). To be called after the commit."""
     if not _is_from_elsewhere():
@@ -73,7 +78,7 @@ def tokens_to_end() -> dict[str, str | None]:
     is good. Where none is good there is nothing to protect, and the answer clears them all the same.
     """
     sent = {name: token(type) for type, name in _NAMES.items()}
-    good = {_NAMES[claims.type]: claims for claims in _good_claims()}
+    good = {name: claims for type, name in _NAMES.items() if (claims := _claims(type))}
     backed = {name for name, claims in good.items() if _is_backed(claims)}
     if good and not backed:
         raise CSRFFailedError
@@ -92,12 +97,12 @@ def _are_read() -> bool:
     return current_app.config["AUTH_COOKIES"] and "Authorization" not in request.headers
 
 
-def _good_claims() -> Iterator[Claims]:
-    for type in _NAMES:
-        try:
-            yield tokens.read(token(type) or "", type=type, expired=True)
-        except TokenInvalidError:
-            continue
+def _claims(type: str) -> Claims | None:
+    """Read the cookie of this type, which may have expired, if it is good."""
+    try:
+        return tokens.read(token(type) or "", type=type, expired=True)
+    except TokenInvalidError:
+        return None
 
 
 def _is_backed(claims: Claims) -> bool:

@@ -9,14 +9,21 @@ from authapp.sessions import Client
 from authapp.tokens import Claims, TokenPair
 
 
-def sign_in(user: User, client: Client) -> TokenPair:
-    """Start a session for a user whose credentials were checked just now, and mint its tokens."""
+def sign_in(user: User, client: Client, *, instead_of: Claims | None = None) -> TokenPair:
+    """Start a session for a user whose credentials were checked just now, and mint its tokens.
+
+    It takes the place of the session that `instead_of` speaks for, which may be anybody's, and ends (OWASP ASVS 7.2.4).
+    """
+    if instead_of:
+        _end(instead_of, reason="replaced")
     return tokens.pair(user, sessions.start(user, client))
 
 
-def welcome(user: User, client: Client) -> TokenPair | None:
+def welcome(user: User, client: Client, *, instead_of: Claims | None = None) -> TokenPair | None:
     """Sign a new user in where that needs no verified address."""
-    return None if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"] else sign_in(user, client)
+    if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"]:
+        return None
+    return sign_in(user, client, instead_of=instead_of)
 
 
 def refresh(claims: Claims, client: Client) -> TokenPair:
@@ -34,7 +41,7 @@ def sign_out(*, refresh_token: str | None, access_token: str | None) -> None:
     for type, token in ((tokens.ACCESS, access_token), (tokens.REFRESH, refresh_token)):
         if token:
             try:
-                _end(tokens.read(token, type=type, expired=True))
+                _end(tokens.read(token, type=type, expired=True), reason="logged_out")
                 refused = None
             except TokenInvalidError as error:
                 refused = refused and error
@@ -42,6 +49,6 @@ def sign_out(*, refresh_token: str | None, access_token: str | None) -> None:
         raise refused
 
 
-def _end(claims: Claims) -> None:
-    if sessions.end(claims.sid, claims.user_id, reason="logged_out"):
+def _end(claims: Claims, *, reason: str) -> None:
+    if sessions.end(claims.sid, claims.user_id, reason=reason):
         tokens.revoke(claims)

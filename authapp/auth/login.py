@@ -14,7 +14,7 @@ from authapp.tokens import TokenPair
 
 def _log_in(email: str, password: str) -> TokenPair:
     user = users.authenticate_user(email, password)
-    pair = signin.sign_in(user, client())
+    pair = signin.sign_in(user, client(), instead_of=cookies.overwritten())
     database.commit()
     cookies.hand_over(pair)
     return pair

@@ -27,7 +27,7 @@ def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
     Where no verified address is needed to log in, the answer has tokens as a login has.
     """
     user = addresses.register(**account)
-    pair = signin.welcome(user, client())
+    pair = signin.welcome(user, client(), instead_of=cookies.overwritten())
     database.commit()
     cookies.hand_over(pair)
     return pair or {"user": user}

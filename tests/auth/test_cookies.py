@@ -157,6 +157,43 @@ def test_refresh_cookie_used_twice_ends_the_session(browser: Browser):
     assert refusal(browser.send("GET", "/me")) == (401, "TOKEN_REVOKED")
 
 
+def test_login_ends_the_session_whose_cookies_it_replaces(app: Flask, browser: Browser):
+    earlier = data(browser.log_in())
+    elsewhere = Api(app).log_in()
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=1)):
+        # By then the access token has expired, as it mostly has for whoever is asked to log in again.
+        now = data(browser.log_in())
+        assert refusal(Api(app).refresh(earlier["refresh_token"])) == (401, "TOKEN_REVOKED")
+        data(Api(app).refresh(elsewhere["refresh_token"]))
+        data(Api(app).get("/me", token=now["access_token"]))
+
+
+def test_login_of_somebody_else_in_the_same_browser_ends_the_session_there(app: Flask, browser: Browser):
+    make_user(app, BOB)
+    alices = data(browser.log_in())
+    data(browser.log_in(BOB))
+    assert refusal(Api(app).get("/me", token=alices["access_token"])) == (401, "TOKEN_REVOKED")
+
+
+def test_registering_ends_the_session_whose_cookies_it_replaces(app: Flask, make_app: MakeApp):
+    make_user(app)
+    browser = Browser(make_app(AUTH_COOKIES=True, AUTH_REQUIRE_VERIFIED_EMAIL=False))
+    alices = data(browser.log_in())
+    data(browser.send("POST", "/register", json={"email": BOB, "password": PASSWORD}), 201)
+    assert refusal(Api(app).get("/me", token=alices["access_token"])) == (401, "TOKEN_REVOKED")
+
+
+def test_login_that_replaces_no_cookies_ends_nothing(app: Flask, browser: Browser):
+    earlier = data(browser.log_in())
+    wrong = browser.send("POST", "/login", json={"email": ALICE, "password": OTHER_PASSWORD})
+    assert refusal(wrong) == (401, "INVALID_CREDENTIALS")
+    data(browser.log_in(headers={"Origin": EVIL}))
+    data(browser.log_in(headers={"Authorization": "Basic Og=="}))
+    # Without the setting nobody reads a cookie of that name, which may be anything's.
+    Api(app).log_in(headers={"Cookie": f"access_token={earlier['access_token']}"})
+    data(Api(app).get("/me", token=earlier["access_token"]))
+
+
 def test_lost_answer_of_a_refresh_is_given_again(browser: Browser):
     data(browser.log_in())
     earlier = browser.cookie("refresh_token", "/api/auth/refresh")
