@@ -157,6 +157,14 @@ def test_password_can_be_shown(service: Service, open_page: OpenPage):
     expect(open_page(link, java_script_enabled=False).get_by_text("Show the password")).to_be_hidden()
 
 
+def test_password_can_be_pasted(service: Service, open_page: OpenPage):
+    page = open_page(service.person(RESET_PASSWORD).link)
+    with_what = "new ClipboardEvent('paste', {bubbles: true, cancelable: true})"
+    for field in ("#new_password", "#new_password_confirm"):
+        # What dispatching gives is whether nobody has prevented it.
+        assert page.locator(field).evaluate(f"element => element.dispatchEvent({with_what})")
+
+
 def test_form_is_sent_once_however_often_its_button_is_pressed(service: Service, open_page: OpenPage):
     alice = service.person(RESET_PASSWORD)
     page = open_page(alice.link)
