@@ -44,7 +44,7 @@ def test_the_readmes_host_application_runs(root: Path, tmp_path: Path):
 
 
 def test_every_link_between_the_documents_leads_somewhere(root: Path):
-    for page in [root / "README.md", root / "CONTRIBUTING.md", *(root / "docs").glob("*.md")]:
+    for page in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
