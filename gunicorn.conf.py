@@ -88,7 +88,14 @@ def when_ready(server):
 
 def post_worker_init(worker):
     """Start the mail thread with the worker, for mails that an earlier process left."""
-    from authapp.mail import delivery
+    from authapp.mail import worker as mail_worker
 
     with worker.wsgi.app_context():
-        delivery.wake()
+        mail_worker.wake()
+
+
+def worker_exit(server, worker):
+    """Have the mail at hand finished: else it would wait for its claim to expire, or go twice."""
+    app = getattr(worker, "wsgi", None)
+    if app:
+        app.extensions["authapp"].mail_worker.retire()

@@ -29,7 +29,7 @@ from authapp import (
     openapi,
     tokens,
 )
-from authapp.mail.delivery import Worker
+from authapp.mail.worker import Worker
 from authapp.passwords import Gate
 
 __all__ = ["__version__", "create_app", "init_app"]

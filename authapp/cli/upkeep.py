@@ -1,14 +1,14 @@
 """Commands that keep the service going: its mails, its keys, its database, and whether all of it is sound."""
 
 import base64
+import signal
 import sys
-import threading
 
 import click
 
 from authapp import doctor, extensions, keys, purge, users
 from authapp.cli import base
-from authapp.mail import delivery, outbox, smtp, trial
+from authapp.mail import delivery, outbox, smtp, trial, worker
 
 _ALGORITHMS = ("RS256", "ES256", "EdDSA")
 
@@ -30,7 +30,8 @@ def purge_expired(as_json: bool) -> None:
 def deliver_mail(watch: bool) -> None:
     """Send the mails that are due. The service does so by itself; this is for a process or a cron job of its own."""
     if watch:
-        delivery.watch(extensions.app_at_hand(), threading.Event())
+        _deliver_until_told()
+        return
     sent = 0
     try:
         while now := delivery.deliver_due():
@@ -38,6 +39,16 @@ def deliver_mail(watch: bool) -> None:
     except delivery.UnreachableError as error:
         raise click.ClickException(f"{trial.explain(error.__cause__)} Sent {base.plural(sent, 'mail')}.") from None
     click.echo(f"Sent {base.plural(sent, 'mail')}.")
+
+
+def _deliver_until_told() -> None:
+    """Deliver in a thread, which inherits what is blocked here, and so need not be interrupted amid a mail."""
+    ends = (signal.SIGINT, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    thread = worker.Worker()
+    thread.start(extensions.app_at_hand())
+    signal.sigwait(ends)
+    thread.retire()
 
 
 @base.command(

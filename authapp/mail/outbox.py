@@ -9,7 +9,7 @@ from flask import current_app
 from authapp import afterwards, clock, columns
 from authapp.errors import EmailNotSentError
 from authapp.extensions import db
-from authapp.mail import delivery, letters, smtp
+from authapp.mail import letters, smtp, worker
 from authapp.mail.models import MailRequest, OutboxMessage
 
 log = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ def queue(template: str, *, to: str, subject: str, needed: bool = False, **conte
         return
     else:
         message.due_at = clock.now()
-        afterwards.on_commit(delivery.wake)
+        afterwards.on_commit(worker.wake)
     db.session.add(message)
 
 
 def ask(kind: str, email: str) -> None:
     """Write down that a mail of this kind is wanted; `mail.requests` answers once that is committed."""
     db.session.add(MailRequest(kind=kind, email=email))
-    afterwards.on_commit(delivery.answer)
+    afterwards.on_commit(worker.answer)
 
 
 def stays_here() -> bool:

@@ -1,10 +1,12 @@
 """Talking to the mail server: Flask-Mail, with a time limit and with certificates that are checked."""
 
 import contextlib
+import logging
 import smtplib
 import socket
 import ssl
 import threading
+import time
 from types import TracebackType
 from typing import Any
 
@@ -13,10 +15,14 @@ from flask_mail import BadHeaderError, Connection, Message
 
 from authapp.mail.models import OutboxMessage
 
-# What connecting and sending may raise; a name or a password that is not ASCII is a UnicodeError.
-FAILURES = (OSError, smtplib.SMTPException, BadHeaderError, UnicodeError)
+log = logging.getLogger(__name__)
+
+# What connecting and sending may raise. A name or a password that is not ASCII is a ValueError, and so is a challenge
+# that is not base64.
+FAILURES = (OSError, smtplib.SMTPException, BadHeaderError, ValueError)
 
 _GOODBYE_SECONDS = 1.0
+_TAKEN = "250 "
 
 
 class _Timed(smtplib.SMTP):
@@ -26,6 +32,9 @@ class _Timed(smtplib.SMTP):
     """
 
     _clock: threading.Timer | None = None
+    _end = 0.0
+    # The connection by another name, which stays when TLS takes over the first.
+    _wire: socket.socket | None = None
     answer = ""
     """What the server said to the latest mail that it was given, in one line."""
 
@@ -37,6 +46,13 @@ class _Timed(smtplib.SMTP):
             self.close()
             raise
 
+    def send(self, s: Any) -> None:
+        """Say something, unless time is up: a process that was frozen must not go on with what others do by now."""
+        if time.monotonic() > self._end:
+            self.close()
+            raise smtplib.SMTPServerDisconnected("Time is up")
+        super().send(s)
+
     def data(self, msg: Any) -> tuple[int, bytes]:
         code, text = super().data(msg)
         self.answer = f"{code} {' '.join(text.decode(errors='replace').split())}"
@@ -46,6 +62,7 @@ class _Timed(smtplib.SMTP):
         """Give the server this long from now on."""
         if self._clock:
             self._clock.cancel()
+        self._end = time.monotonic() + seconds
         self._clock = threading.Timer(seconds, self._hang_up)
         self._clock.daemon = True
         self._clock.start()
@@ -53,16 +70,26 @@ class _Timed(smtplib.SMTP):
     def close(self) -> None:
         if self._clock:
             self._clock.cancel()
+        if self._wire:
+            self._wire.close()
         super().close()
 
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        """Connect; of a name's addresses each gets its share of the time, or a dead one would take it all."""
+        addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        connected = socket.create_connection((host, port), timeout / len(addresses))
+        connected.settimeout(timeout)
+        self._wire = connected.dup()
+        return connected
+
     def _hang_up(self) -> None:
-        """Have whoever waits for the server find the connection closed; TLS has nothing to say to that."""
-        if self.sock:
+        """Have whoever waits for the server find the connection closed, also amid a handshake."""
+        if self._wire:
             with contextlib.suppress(OSError):
-                socket.socket.shutdown(self.sock, socket.SHUT_RDWR)
+                self._wire.shutdown(socket.SHUT_RDWR)
 
 
-class _TimedSSL(_Timed, smtplib.SMTP_SSL):
+class _TimedSSL(smtplib.SMTP_SSL, _Timed):
     """The same, with TLS from the first byte."""
 
 
@@ -86,28 +113,44 @@ class _Connection(Connection):
                 host.starttls(context=ssl.create_default_context())
             if self.mail.username and self.mail.password:
                 host.login(self.mail.username, self.mail.password)
+            # A server that will not have us at all refuses no mail in particular.
+            host.ehlo_or_helo_if_needed()
         except BaseException:
             host.close()
             raise
         return host
 
     def send(self, message: Message, envelope_from: str | tuple[str, str] | None = None) -> None:
-        if self._in_use and isinstance(self.host, _Timed):
-            self.host.begin(current_app.config["MAIL_TIMEOUT"])
-        self._in_use = True
-        super().send(message, envelope_from)
+        host = self.host
+        if not isinstance(host, _Timed):
+            super().send(message, envelope_from)
+            return
+        if self._in_use:
+            host.begin(current_app.config["MAIL_TIMEOUT"])
+        self._in_use, host.answer = True, ""
+        try:
+            super().send(message, envelope_from)
+        except Exception:
+            if not host.answer.startswith(_TAKEN):
+                # smtplib does so after some refusals only: the next mail would be taken for a part of this one.
+                with contextlib.suppress(smtplib.SMTPServerDisconnected):
+                    host.rset()
+                raise
+            # A host's listener to Flask-Mail's signal fails, or nobody is there who takes more than MAIL_MAX_EMAILS.
+            log.exception("after_sending_failed")
 
-    def __exit__(self, exc_type: type[BaseException], exc_value: BaseException, tb: TracebackType) -> None:
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None
+    ) -> None:
         """Say goodbye; a server that is gone already has taken, or refused, what was sent before."""
         if isinstance(self.host, _Timed):
             self.host.begin(_GOODBYE_SECONDS)
-        with contextlib.suppress(OSError, smtplib.SMTPException):
-            super().__exit__(exc_type, exc_value, tb)
-        if self.host is not None:
+            with contextlib.suppress(OSError, smtplib.SMTPException):
+                self.host.quit()
             self.host.close()
 
 
-def connect() -> Connection:
+def connect() -> _Connection:
     """Open a connection to `MAIL_SERVER`, to be used in a `with`; entering it may raise one of `FAILURES`."""
     return _Connection(current_app.extensions["mail"])
 

@@ -1,19 +1,30 @@
 """A real mail server, whose moods a test can choose."""
 
 import asyncio
+import ipaddress
 import socket
+import ssl
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 from flask import Flask
 
+from authapp import database
+from authapp.mail import delivery, outbox
 from tests.conftest import MakeApp
+from tests.mail.faulty import FaultyServer
 from tests.services import free_port
 
 # What an application outside development must be given.
@@ -22,6 +33,31 @@ PRODUCTION = {
     "SECRET_KEY": "0bV7rWq2Xk9TzLhJm4YcNf8sGdPeUa3QiR6oHvKtB1w",
     "AUTH_PUBLIC_URL": "https://auth.example.org",
 }
+
+MailingApp = Callable[..., Flask]
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LINK = "https://auth.example.org/api/auth/verify-email?token=abc"
+
+
+def queue(app: Flask, *recipients: str, subject: str = "Please verify your e-mail address") -> None:
+    with app.app_context():
+        for to in recipients:
+            outbox.queue("verify_email", to=to, subject=subject, link=LINK, hours=24)
+        database.commit()
+
+
+def deliver(app: Flask) -> int:
+    """Deliver once; a server that cannot be reached takes nothing."""
+    with app.app_context():
+        try:
+            return delivery.deliver_due()
+        except delivery.UnreachableError:
+            return 0
+
+
+def recipients(messages: list[EmailMessage]) -> list[str]:
+    return [message["To"] for message in messages]
 
 
 class MailServer:
@@ -97,3 +133,40 @@ def silent_port() -> Iterator[int]:
     """The port of a server that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyServer]:
+    """A mail server that misbehaves when told to; its certificate is trusted."""
+    certificate, context = make_certificate(tmp_path)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    server = FaultyServer(context)
+    yield server
+    server.close()
+
+
+def make_certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
+    """Make a certificate for 127.0.0.1 that nobody but itself vouches for, and a server's context with it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
+    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate_file, key_file)
+    return certificate_file, context

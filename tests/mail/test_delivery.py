@@ -1,7 +1,5 @@
 """Delivery to a real mail server: nothing is lost, nothing is sent twice, and one bad mail holds up no other."""
 
-import ipaddress
-import ssl
 import subprocess
 import sys
 import threading
@@ -14,10 +12,6 @@ from pathlib import Path
 
 import pytest
 import time_machine
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from flask import Flask
 from sqlalchemy import func, select, update
 
@@ -26,38 +20,13 @@ from authapp.extensions import db
 from authapp.mail import delivery, outbox
 from authapp.mail.models import MailRequest, OutboxMessage
 from tests.factories import ALICE, BOB, CAROL, Api, data, mails, make_user
-from tests.mail.conftest import PRODUCTION, MailServer
+from tests.mail.conftest import NOON, PRODUCTION, MailingApp, MailServer, deliver, make_certificate, queue, recipients
 from tests.services import free_port
 from tests.statements import heard, just_before
-
-MailingApp = Callable[..., Flask]
-
-NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
-LINK = "https://auth.example.org/api/auth/verify-email?token=abc"
 
 
 class KilledError(BaseException):
     """The end of the process, where no `except` and no rollback would come to pass."""
-
-
-def queue(app: Flask, *recipients: str, subject: str = "Please verify your e-mail address") -> None:
-    with app.app_context():
-        for to in recipients:
-            outbox.queue("verify_email", to=to, subject=subject, link=LINK, hours=24)
-        database.commit()
-
-
-def deliver(app: Flask) -> int:
-    """Deliver once; a server that cannot be reached takes nothing."""
-    with app.app_context():
-        try:
-            return delivery.deliver_due()
-        except delivery.UnreachableError:
-            return 0
-
-
-def recipients(messages: list[EmailMessage]) -> list[str]:
-    return [message["To"] for message in messages]
 
 
 def content(message: EmailMessage, kind: str) -> str:
@@ -300,7 +269,10 @@ def test_claim_of_a_worker_that_died_expires(mailing_app: MailingApp, mail_serve
     app = mailing_app()
     with time_machine.travel(NOON, tick=False) as clock:
         queue(app, ALICE)
-        with just_before(app, "SELECT auth_outbox_message.id, ", die), pytest.raises(KilledError):
+        with (
+            just_before(app, "SELECT auth_outbox_message.id, auth_outbox_message.recipient", die),
+            pytest.raises(KilledError),
+        ):
             deliver(app)
         assert deliver(app) == 0
         assert mails(app)[0].sent_at is None
@@ -395,40 +367,13 @@ def test_login_that_the_server_refuses_costs_no_attempt(mailing_app: MailingApp,
     assert mail_server.seen == []
 
 
-def make_certificate(folder: Path) -> tuple[Path, ssl.SSLContext]:
-    """Make a certificate for 127.0.0.1 that nobody but itself vouches for, and a server's context with it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_file.write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate_file, key_file)
-    return certificate_file, context
-
-
 # A process of its own: the thread ends with its process only.
 WORKER = """
 import os, sys, threading, time
 from sqlalchemy.exc import OperationalError
 from authapp import create_app
 from authapp.extensions import db
-from authapp.mail import delivery
+from authapp.mail import delivery, worker
 from authapp.mail.models import MailRequest
 from tests.factories import Api, data, mails
 from tests.statements import just_before
@@ -471,7 +416,7 @@ def test_one_thread_delivers_what_was_left_behind_and_what_registering_queues(
     queue(app, ALICE)
     script = """
 with app.app_context():
-    delivery.wake()
+    worker.wake()
 wait_until_sent(1)
 data(api.register("bob@example.org"), 201)
 data(api.register("carol@example.org"), 201)
@@ -488,7 +433,7 @@ def test_nobody_chooses_when_a_request_for_a_mail_is_answered(
 ):
     """The thread, busy with a mail or with none, slows what is sent meanwhile: that would tell who has an account."""
     script = """
-delivery._POLL_SECONDS = 3600
+worker._POLL_SECONDS = 3600
 data(api.register("alice@example.org"), 201)
 wait_until_sent(1)
 data(api.post("/forgot-password", {"email": "alice@example.org"}), 202)
@@ -509,7 +454,7 @@ def test_request_for_a_mail_is_answered_when_the_thread_looks_by_itself(
     mailing_app: MailingApp, mail_server: MailServer, root: Path
 ):
     script = """
-delivery._POLL_SECONDS = 0.5
+worker._POLL_SECONDS = 0.5
 data(api.register("alice@example.org"), 201)
 wait_until_sent(1)
 data(api.post("/forgot-password", {"email": "alice@example.org"}), 202)
