@@ -29,6 +29,7 @@ from authapp import (
     openapi,
     tokens,
 )
+from authapp.limiter import Limiter
 from authapp.mail.worker import Worker
 from authapp.passwords import Gate
 
@@ -50,6 +51,7 @@ class State:
     api: document.Api
     gate: Gate
     keyring: keys.Keyring
+    limiter: Limiter
     mail_worker: Worker = field(default_factory=Worker)
 
 
@@ -98,7 +100,8 @@ def _mount(app: Flask, *, owns_all: bool) -> None:
     keyring = tokens.configure(app)
     extensions.jwt.init_app(app)
     gate = Gate(concurrency=app.config["AUTH_HASH_CONCURRENCY"], queue=app.config["AUTH_HASH_QUEUE"])
-    app.extensions["authapp"] = State(document.make(app, version=__version__), gate, keyring)
+    limiter = Limiter(app.config["REDIS_URL"])
+    app.extensions["authapp"] = State(document.make(app, version=__version__), gate, keyring, limiter)
     api.init_app(app, owns_all=owns_all)
     for part in PARTS:
         part.init_app(app)

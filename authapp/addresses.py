@@ -5,32 +5,43 @@ gets the mail, which would carry anybody's message.
 """
 
 import uuid
+from collections.abc import Collection
 from typing import Any
 
 from flask import current_app
 
-from authapp import clock, columns, credentials, database, links, signals, users
+from authapp import clients, clock, columns, credentials, database, limits, links, signals, users
 from authapp.errors import LinkInvalidError, UserAlreadyExistsError, ValidationError
 from authapp.extensions import db
 from authapp.mail import outbox, requests
 from authapp.models import User
 
 
-def register(email: str, password: str, *, name: str | None = None, photo: str | None = None) -> User:
+def register(
+    email: str,
+    password: str,
+    *,
+    name: str | None = None,
+    photo: str | None = None,
+    client: clients.Client | None = None,
+) -> User:
     """Make an account and mail its owner a verification link.
 
-    Raises what `users.create_user` does, and `EmailNotSentError`. With `AUTH_GENERIC_RESPONSES` an address that is
-    taken looks like a free one: its owner gets a mail, the caller a user that is nobody's.
+    Raises what `users.create_user` does, `RateLimitedError` and `EmailNotSentError`. With `AUTH_GENERIC_RESPONSES` an
+    address that is taken looks like a free one: its owner gets a mail, the caller a user that is nobody's.
     """
     try:
-        user = users.create_user(email, password, name=name, photo=photo)
+        with limits.attempt(UserAlreadyExistsError, success_counts=True) as attempt:
+            attempt.count(limits.REGISTRATIONS, clients.network_of(client))
+            user = users.create_user(email, password, name=name, photo=photo)
     except UserAlreadyExistsError:
         if not current_app.config["AUTH_GENERIC_RESPONSES"]:
             raise
         # The INSERT that failed is all there was.
         database.start_over()
         address = users.normalize_email(email)
-        _tell_owner(address)
+        if limits.allows_mail("already-registered", address):
+            _tell_owner(address)
         return _nobody(address, name=name, photo=photo)
     send_verification(user, needed=True)
     return user
@@ -42,20 +53,21 @@ def send_verification(user: User, *, needed: bool = False) -> None:
     outbox.queue("verify_email", to=user.email, subject=subject, needed=needed, **_link(user, links.VERIFY_EMAIL))
 
 
-def request_verification(email: str) -> None:
-    """Have a new verification link mailed to this address, if there is an account that waits for one."""
-    outbox.ask(links.VERIFY_EMAIL, users.normalize_email(email))
+def request_verification(email: str, *, client: clients.Client | None = None) -> None:
+    """Have a new verification link mailed to this address, if an account waits for one. Raises `RateLimitedError`."""
+    outbox.ask(links.VERIFY_EMAIL, users.normalize_email(email), network=clients.network_of(client))
 
 
-def confirm(token: str) -> User:
+def confirm(token: str, *, client: clients.Client | None = None) -> User:
     """Verify the address that a mailed link speaks of; the same link again is no error.
 
-    Raises `LinkInvalidError` and `LinkExpiredError`.
+    Raises `LinkInvalidError`, `LinkExpiredError` and `RateLimitedError`.
     """
-    redeemed = links.redeem(token, links.VERIFY_EMAIL)
-    user = db.session.get(User, redeemed.user_id)
-    if user is None or user.email != redeemed.email or (redeemed.again and not user.is_verified):
-        raise LinkInvalidError
+    with links.tried_from(clients.network_of(client)):
+        redeemed = links.redeem(token, links.VERIFY_EMAIL)
+        user = db.session.get(User, redeemed.user_id)
+        if user is None or user.email != redeemed.email or (redeemed.again and not user.is_verified):
+            raise LinkInvalidError
     verify(user)
     return user
 
@@ -79,29 +91,35 @@ def request_change(user_id: uuid.UUID, *, new_email: str, password: str) -> None
     if address == user.email:
         raise ValidationError(details={"new_email": ["This is your address already."]})
     credentials.hold(user)
+    is_taken = users.find(address) is not None
+    if is_taken and not current_app.config["AUTH_GENERIC_RESPONSES"]:
+        raise UserAlreadyExistsError
+    if not limits.allows_mail(links.CHANGE_EMAIL, address):
+        # The link of the mail before this one goes on working.
+        return
     # For an address that is taken too: that the link of an earlier change goes on working would tell so.
     content = _link(user, links.CHANGE_EMAIL, email=address)
-    if users.find(address) is None:
+    if is_taken:
+        _tell_owner(address)
+    else:
         outbox.queue(
             "change_email", to=address, subject="Please confirm your new e-mail address", needed=True, **content
         )
-    elif current_app.config["AUTH_GENERIC_RESPONSES"]:
-        _tell_owner(address)
-    else:
-        raise UserAlreadyExistsError
     notice: dict[str, Any] = {"new_email": address, "name": users.greeting(user)}
     outbox.queue("email_change_requested", to=user.email, subject="A change of your e-mail address", **notice)
 
 
-def confirm_change(token: str) -> User:
+def confirm_change(token: str, *, client: clients.Client | None = None) -> User:
     """Give a user the address that a mailed link was sent to; the same link again is no error.
 
-    Raises `LinkInvalidError`, `LinkExpiredError`, and `UserAlreadyExistsError` for an address taken meanwhile.
+    Raises `LinkInvalidError`, `LinkExpiredError`, `RateLimitedError`, and `UserAlreadyExistsError` for an address taken
+    meanwhile.
     """
-    redeemed = links.redeem(token, links.CHANGE_EMAIL)
-    user = db.session.get(User, redeemed.user_id)
-    if user is None or not user.is_active or (redeemed.again and user.email != redeemed.email):
-        raise LinkInvalidError
+    with links.tried_from(clients.network_of(client)):
+        redeemed = links.redeem(token, links.CHANGE_EMAIL)
+        user = db.session.get(User, redeemed.user_id)
+        if user is None or not user.is_active or (redeemed.again and user.email != redeemed.email):
+            raise LinkInvalidError
     if not redeemed.again:
         _move(user, redeemed.email)
     return user
@@ -119,10 +137,12 @@ def _move(user: User, email: str) -> None:
     signals.announce(signals.email_changed, user_id=user.id, email=email, earlier=earlier)
 
 
-def _answer(email: str) -> None:
+def _answer(email: str, networks: Collection[str]) -> None:
     """Answer a request for a verification mail."""
     user = users.find(email)
-    if user is not None and user.is_active and not user.is_verified:
+    if user is None or not user.is_active or user.is_verified:
+        return
+    if users.accepts_mail(user, links.VERIFY_EMAIL, networks):
         send_verification(user)
 
 

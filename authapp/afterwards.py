@@ -12,11 +12,17 @@ log = logging.getLogger(__name__)
 
 _WAITING = "authapp.waiting_for_commit"
 _DUE = "authapp.due"
+_TO_UNDO = "authapp.to_undo"
 
 
 def on_commit(call: Callable[[], object]) -> None:
     """Have `call` made once the change under way is committed; a rollback forgets it. What it raises is logged only."""
     _listened_to().info.setdefault(_WAITING, []).append(call)
+
+
+def on_rollback(call: Callable[[], object]) -> None:
+    """Have `call` made if the change under way is rolled back; a commit forgets it. What it raises is logged only."""
+    _listened_to().info.setdefault(_TO_UNDO, []).append(call)
 
 
 def on_end(call: Callable[[], object]) -> None:
@@ -39,10 +45,12 @@ def _listened_to() -> Session:
 
 def _release_calls(session: Session) -> None:
     session.info[_DUE] += session.info.pop(_WAITING, [])
+    session.info.pop(_TO_UNDO, None)
 
 
 def _forget_calls(session: Session) -> None:
     session.info.pop(_WAITING, None)
+    session.info[_DUE] += session.info.pop(_TO_UNDO, [])
 
 
 def _make_calls(session: Session, transaction: SessionTransaction) -> None:

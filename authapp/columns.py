@@ -11,6 +11,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeEngine
 
 EMAIL_LENGTH = 254
+NETWORK_LENGTH = 45
 
 # Named on every table: a server whose default is latin1 would refuse an emoji in a name.
 TABLE_OPTIONS = {"mysql_engine": "InnoDB", "mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin"}

@@ -5,12 +5,14 @@ change is based on is looked at again within it.
 """
 
 import uuid
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm.exc import StaleDataError
 
-from authapp import database, links, passwords, sessions, signals, users
+from authapp import clients, database, limits, links, passwords, sessions, signals, users
 from authapp.errors import InvalidCredentialsError, LinkInvalidError, TokenInvalidError, TokenRevokedError
 from authapp.extensions import db
 from authapp.mail import outbox, requests
@@ -23,10 +25,10 @@ _WRONG = "The password is wrong."
 def confirm_password(user_id: uuid.UUID, password: str) -> User:
     """Give the user whose password this is, as a sensitive route asks of a caller who is signed in already.
 
-    Raises `InvalidCredentialsError`, `ServerBusyError`, `TokenInvalidError` when the user is gone, and
-    `TokenRevokedError` when the account is disabled.
+    Raises `InvalidCredentialsError`, `RateLimitedError`, `ServerBusyError`, `TokenInvalidError` when the user is gone,
+    and `TokenRevokedError` when the account is disabled.
     """
-    with passwords.place():
+    with _trying(user_id), passwords.place():
         user = _load(user_id)
         _check(user, password)
     return database.take_in(user)
@@ -46,7 +48,7 @@ def change_password(user_id: uuid.UUID, *, current_password: str, new_password: 
 
     Raises what `confirm_password` does, and `ValidationError`.
     """
-    with passwords.place():
+    with _trying(user_id), passwords.place():
         user = _load(user_id)
         _check(user, current_password)
         password_hash = _hash(user, new_password, field="new_password")
@@ -73,17 +75,22 @@ def delete_account(user_id: uuid.UUID, password: str) -> None:
     users.delete(user)
 
 
-def request_reset(email: str) -> None:
-    """Have a link for a new password mailed to this address, if it has an account."""
-    outbox.ask(links.RESET_PASSWORD, users.normalize_email(email))
+def request_reset(email: str, *, client: clients.Client | None = None) -> None:
+    """Have a link for a new password mailed to this address, if it has an account. Raises `RateLimitedError`."""
+    outbox.ask(links.RESET_PASSWORD, users.normalize_email(email), network=clients.network_of(client))
 
 
-def reset(token: str, new_password: str) -> User:
+def reset(token: str, new_password: str, *, client: clients.Client | None = None) -> User:
     """Give the user that a mailed link speaks of a new password; whoever got the mail has verified the address.
 
     A password that is refused leaves the link as it was. Every sign-in is over. Raises `LinkInvalidError`,
-    `LinkExpiredError`, `ValidationError` and `ServerBusyError`.
+    `LinkExpiredError`, `ValidationError`, `RateLimitedError` and `ServerBusyError`.
     """
+    with links.tried_from(clients.network_of(client)):
+        return _reset(token, new_password)
+
+
+def _reset(token: str, new_password: str) -> User:
     user_id = links.check(token, links.RESET_PASSWORD)
     with passwords.place():
         password_hash = _hash(_load(user_id), new_password, field="new_password")
@@ -95,6 +102,14 @@ def reset(token: str, new_password: str) -> User:
         signals.announce(signals.user_verified, user_id=user.id, email=user.email)
     _put(user_id, password_hash=password_hash, is_verified=True)
     return _end_sign_ins(user_id, how="reset")
+
+
+@contextmanager
+def _trying(user_id: uuid.UUID) -> Iterator[None]:
+    """Count the wrong passwords of a caller who is signed in."""
+    with limits.attempt(InvalidCredentialsError) as attempt:
+        attempt.count(limits.WRONG_PASSWORDS, user_id.hex)
+        yield
 
 
 def _load(user_id: uuid.UUID) -> User:
@@ -141,10 +156,10 @@ def _end_sign_ins(user_id: uuid.UUID, *, how: str) -> User:
     return user
 
 
-def _answer(email: str) -> None:
+def _answer(email: str, networks: Collection[str]) -> None:
     """Answer a request for a link to a new password."""
     user = users.find(email)
-    if user is None or not user.is_active:
+    if user is None or not user.is_active or not users.accepts_mail(user, links.RESET_PASSWORD, networks):
         return
     link = links.url(links.RESET_PASSWORD, links.issue(user, links.RESET_PASSWORD))
     content: dict[str, Any] = {"link": link, "hours": links.hours(links.RESET_PASSWORD), "name": users.greeting(user)}

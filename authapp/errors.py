@@ -21,6 +21,7 @@ class AuthError(Exception):
     code = "BAD_REQUEST"
     message = "The request could not be understood."
     keep_changes = False
+    retry_after_seconds: int | None = None
 
     def __init__(
         self,
@@ -28,10 +29,13 @@ class AuthError(Exception):
         *,
         details: Details | None = None,
         headers: Mapping[str, str] | None = None,
+        retry_after_seconds: int | None = None,
     ) -> None:
         self.message = message or type(self).message
         self.details = details
         self.headers = dict(headers or {})
+        if seconds := retry_after_seconds or type(self).retry_after_seconds:
+            self.headers["Retry-After"] = str(seconds)
         super().__init__(self.message)
 
 
@@ -183,15 +187,22 @@ class LinkExpiredError(AuthError):
     message = "Invalid or expired token"
 
 
+class RateLimitedError(AuthError):
+    """Too many tries of this kind, by this client or for this account."""
+
+    status = 429
+    code = "RATE_LIMITED"
+    message = "Too many tries. Please wait a while."
+    retry_after_seconds = 60
+
+
 class ServerBusyError(AuthError):
     """Too many password checks are waiting already."""
 
     status = 503
     code = "SERVER_BUSY"
     message = "The server is busy. Please try again in a moment."
-
-    def __init__(self, message: str | None = None, *, retry_after_seconds: int = 2) -> None:
-        super().__init__(message, headers={"Retry-After": str(retry_after_seconds)})
+    retry_after_seconds = 2
 
 
 class ServiceUnavailableError(ServerBusyError):

@@ -6,6 +6,8 @@ holds the nonce. Issuing a link replaces the nonce, so earlier mails stop workin
 
 import secrets
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -13,7 +15,7 @@ from flask import current_app
 from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy import delete, select, update
 
-from authapp import clock, database
+from authapp import clock, database, limits
 from authapp.errors import LinkExpiredError, LinkInvalidError
 from authapp.extensions import db
 from authapp.models import Link, User
@@ -87,6 +89,14 @@ def check(token: str, purpose: str) -> uuid.UUID:
     if database.row(select(User.id).join(Link).where(*unused, User.email == email)) is None:
         raise LinkInvalidError
     return user_id
+
+
+@contextmanager
+def tried_from(network: str | None) -> Iterator[None]:
+    """Count by network the links that somebody tries, and that are not good. Raises `RateLimitedError`."""
+    with limits.attempt(LinkInvalidError, LinkExpiredError) as attempt:
+        attempt.count(limits.LINKS_TRIED, network)
+        yield
 
 
 def redeem(token: str, purpose: str) -> Redeemed:

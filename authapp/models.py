@@ -8,7 +8,7 @@ from sqlalchemy import ForeignKey, Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from authapp import clock
-from authapp.columns import EMAIL_LENGTH, TABLE_OPTIONS, ExactString, Identifier, UTCDateTime, new_id
+from authapp.columns import EMAIL_LENGTH, NETWORK_LENGTH, TABLE_OPTIONS, ExactString, Identifier, UTCDateTime, new_id
 from authapp.extensions import Model
 
 NAME_LENGTH = 100
@@ -67,6 +67,19 @@ class Session(Model):
         """Begin a session of the user's present epoch, whose password (or what stands for it) was checked `now`."""
         begun = dict.fromkeys(("rotated_at", "authenticated_at", "created_at"), now)
         return cls(user_id=user.id, epoch=user.epoch, generation=1, **begun, **more)
+
+
+class KnownNetwork(Model):
+    """A network from which an account has signed in: strangers cannot use up the tries of whoever is there."""
+
+    __tablename__ = "auth_known_network"
+    __table_args__ = TABLE_OPTIONS
+
+    user_id: Mapped[uuid.UUID] = mapped_column(
+        Identifier, ForeignKey("auth_user.id", ondelete="CASCADE"), primary_key=True
+    )
+    network: Mapped[str] = mapped_column(ExactString(NETWORK_LENGTH), primary_key=True)
+    seen_at: Mapped[datetime] = mapped_column(UTCDateTime, index=True)
 
 
 class Link(Model):

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 from sqlalchemy import ColumnElement, delete, inspect, or_, select
 
-from authapp import clock, database, tokens
+from authapp import clients, clock, database, tokens
 from authapp.extensions import Model, db
 from authapp.mail.models import MailRequest, OutboxMessage
-from authapp.models import Link, RevokedToken, Session
+from authapp.models import KnownNetwork, Link, RevokedToken, Session
 
 _BATCH = 1000
 # An expired link says so for a while, before it is simply unknown; a sent mail can be looked into.
@@ -26,6 +26,7 @@ def run() -> dict[str, int]:
     return {
         "sessions": _delete(Session, or_(Session.ends_at < dead, ended)),
         "revoked tokens": _delete(RevokedToken, RevokedToken.expires_at < dead),
+        "known networks": _delete(KnownNetwork, KnownNetwork.seen_at < now - clients.KNOWN_FOR),
         "links": _delete(Link, Link.expires_at < now - _KEPT),
         "sent mails": _delete(OutboxMessage, old_mail),
         "mail requests": _delete(MailRequest, MailRequest.created_at < now - _KEPT),

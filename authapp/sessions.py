@@ -1,10 +1,8 @@
 """Sessions: a sign-in is a row, a refresh is one compare-and-set on it, and ending it kills its tokens."""
 
-import ipaddress
 import logging
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -12,29 +10,15 @@ from flask import current_app
 from sqlalchemy import ColumnElement, Row, and_, bindparam, exists, orm, select, update
 
 from authapp import clock, database, signals, tokens
+from authapp.clients import Client
 from authapp.errors import USER_GONE, TokenExpiredError, TokenInvalidError, TokenReusedError, TokenRevokedError
 from authapp.extensions import db
-from authapp.models import USER_AGENT_LENGTH, RevokedToken, Session, User
+from authapp.models import RevokedToken, Session, User
 from authapp.tokens import Claims
 
 log = logging.getLogger(__name__)
 
 _MOST_LISTED = 100
-
-
-@dataclass(frozen=True)
-class Client:
-    """Where a request came from, as far as it can be told; what is not an address is not kept."""
-
-    ip: str | None = None
-    user_agent: str | None = None
-
-    @classmethod
-    def seen(cls, address: str | None, user_agent: str | None) -> "Client":
-        """Take what a request says of itself, cut to what the columns hold."""
-        # A header may hold any bytes; only characters that every database keeps are kept.
-        text = "".join(char for char in user_agent or "" if char.isprintable())
-        return cls(_ip(address or ""), text[:USER_AGENT_LENGTH] or None)
 
 
 def start(user: User, client: Client) -> Session:
@@ -111,17 +95,6 @@ def end_all(user_id: uuid.UUID, *, reason: str, but: uuid.UUID | None = None) ->
 def is_alive() -> ColumnElement[bool]:
     """Say in SQL, over `Session` joined with `User`, that the session has not been ended in any way."""
     return and_(Session.ended_at.is_(None), Session.epoch == User.epoch, User.is_active)
-
-
-def _ip(address: str) -> str | None:
-    """Give the one spelling of an address, without the name of a local interface, which may be of any length."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return None
-    # A server that listens on IPv6 sees the clients of IPv4 so.
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return str(mapped or found)
 
 
 def _load(claims: Claims, reader: orm.Session, *, latest: bool = False) -> tuple[User, Session]:

@@ -56,6 +56,7 @@ _ORIGIN = validate.Regexp(
     r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z",
     error="Give origins as browsers send them, https://app.example.com, without a path; * is not possible.",
 )
+_REDIS_URL = validate.Regexp(r"(rediss?|unix)://\S+\Z", error="Use redis://, rediss:// or unix://.")
 _COLOR = validate.Regexp(r"#[0-9A-Fa-f]{6}\Z", error="Give it as # and six hexadecimal digits.")
 _PREFIX = validate.Regexp(r"^(/[A-Za-z0-9._~-]+)+\Z", error="Start it with a slash and end it without one.")
 _DEFAULT_HASH = "scrypt:32768:8:3"
@@ -125,6 +126,8 @@ SETTINGS = (
     Setting("AUTH_PASSWORD_HASH", fields.String(validate=_check_hash), _DEFAULT_HASH, "Werkzeug's name of the hash."),
     Setting("AUTH_HASH_CONCURRENCY", _whole(1), 1, "Password hashes computed at once by a process."),
     Setting("AUTH_HASH_QUEUE", _whole(0), 20, "Requests that may wait for a hash; those past it get SERVER_BUSY."),
+    Setting("RATELIMIT_ENABLED", fields.Boolean(), True, "Whether tries are limited; off is for tests only."),
+    Setting("REDIS_URL", fields.String(validate=_REDIS_URL), None, "redis://host:6379/0, to share limits by."),
     Setting("MAX_CONTENT_LENGTH", _whole(1024), BODY_LIMIT_BYTES, "The longest body that is read, in bytes."),
     Setting("TRUSTED_PROXIES", _whole(0), 0, "How many proxies in front set X-Forwarded-For."),
     Setting(

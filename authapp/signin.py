@@ -2,10 +2,10 @@
 
 from flask import current_app
 
-from authapp import sessions, tokens
+from authapp import clients, sessions, tokens
+from authapp.clients import Client
 from authapp.errors import TokenInvalidError, UnauthorizedError
 from authapp.models import User
-from authapp.sessions import Client
 from authapp.tokens import Claims, TokenPair
 
 
@@ -16,7 +16,9 @@ def sign_in(user: User, client: Client, *, instead_of: Claims | None = None) -> 
     """
     if instead_of:
         _end(instead_of, reason="replaced")
-    return tokens.pair(user, sessions.start(user, client))
+    session = sessions.start(user, client)
+    clients.remember(user, client)
+    return tokens.pair(user, session)
 
 
 def welcome(user: User, client: Client, *, instead_of: Claims | None = None) -> TokenPair | None:

@@ -15,11 +15,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import delete, inspect, select
 
 from authapp import database, signin, users
+from authapp.clients import Client
 from authapp.extensions import db
 from authapp.mail import outbox
 from authapp.mail.models import OutboxMessage
 from authapp.models import User
-from authapp.sessions import Client
 
 # A hash that costs next to nothing, for tests only.
 FAST_PASSWORD_HASH = "scrypt:128:1:1"  # noqa: S105  # A method, not a password.
@@ -28,6 +28,7 @@ TEST_SETTINGS: dict[str, object] = {
     "TESTING": True,
     "SECRET_KEY": "a secret for tests that nobody should use anywhere else",
     "AUTH_PASSWORD_HASH": FAST_PASSWORD_HASH,
+    "RATELIMIT_ENABLED": False,
 }
 """What an application under test is made with; `DATABASE_URL` or a database of its own comes beside it."""
 

@@ -2,15 +2,16 @@
 
 import re
 import uuid
+from collections.abc import Collection
 from typing import NoReturn
 
 from email_validator import EmailNotValidError, validate_email
 from flask import current_app
 from sqlalchemy import delete as delete_from
-from sqlalchemy import select, update
+from sqlalchemy import false, select, update
 from sqlalchemy.exc import IntegrityError
 
-from authapp import database, links, passwords, sessions, signals
+from authapp import clients, database, limits, links, passwords, sessions, signals
 from authapp.errors import (
     USER_GONE,
     AccountDisabledError,
@@ -22,7 +23,7 @@ from authapp.errors import (
     ValidationError,
 )
 from authapp.extensions import db
-from authapp.models import NAME_LENGTH, URL_LENGTH, Link, Session, User
+from authapp.models import NAME_LENGTH, URL_LENGTH, KnownNetwork, Link, Session, User
 
 # Control characters, halves of surrogate pairs, line separators, and the marks that override the direction of a text.
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -90,21 +91,33 @@ def create_user(
     return user
 
 
-def authenticate_user(email: str, password: str) -> User:
+def authenticate_user(email: str, password: str, *, client: clients.Client | None = None) -> User:
     """Give the user whose address and password these are.
+
+    Tries that fail are counted, by account and by `client`, whom the request is from. Raises `RateLimitedError`.
 
     A wrong address and a wrong password cost the same time and raise the same `InvalidCredentialsError`; only
     after the right password: `AccountDisabledError`, `EmailNotVerifiedError`. Raises `ServerBusyError`.
     With `AUTH_GENERIC_RESPONSES` an address that is not verified is refused as a wrong password is.
     A hash made at another cost than configured is renewed; the caller commits.
     """
-    address = normalize_email(email)
-    with passwords.place():
-        with database.reading() as reader:
-            user = reader.scalar(select(User).where(User.email == address))
-        if not passwords.verify(password, user.password_hash if user else None) or user is None:
-            _refuse_login(_wrong_credentials(), address, user)
-        renewed = passwords.hash(password) if passwords.is_outdated(user.password_hash) else None
+    address, network = normalize_email(email), clients.network_of(client)
+    with limits.attempt(InvalidCredentialsError) as attempt:
+        attempt.count(limits.FAILED_LOGINS, address, network)
+        attempt.count(limits.FAILED_LOGINS_OF_CLIENT, network)
+        with passwords.place():
+            user, is_at_home = _load(address, network)
+            if not is_at_home:
+                attempt.count(limits.FAILED_LOGINS_TO_ACCOUNT, address)
+            if not passwords.verify(password, user.password_hash if user else None) or user is None:
+                _refuse_login(_wrong_credentials(), address, user)
+            renewed = passwords.hash(password) if passwords.is_outdated(user.password_hash) else None
+        return _let_in(user, renewed)
+
+
+def _let_in(user: User, renewed: str | None) -> User:
+    """Give a user whose password was right to the session, its hash renewed, unless the account may not sign in."""
+    address = user.email
     if not user.is_active:
         _refuse_login(AccountDisabledError(), address, user)
     if current_app.config["AUTH_REQUIRE_VERIFIED_EMAIL"] and not user.is_verified:
@@ -114,6 +127,24 @@ def authenticate_user(email: str, password: str) -> User:
     if renewed:
         _renew_hash(user, renewed)
     return user
+
+
+def _load(address: str, network: str | None) -> tuple[User | None, bool]:
+    """Load the user with this address, and whether the account signs in from this network."""
+    is_at_home = clients.knows([network]) if network else false()
+    with database.reading() as reader:
+        found = reader.execute(select(User, is_at_home).where(User.email == address)).first()
+    return (found[0], bool(found[1])) if found else (None, False)
+
+
+def accepts_mail(user: User, kind: str, networks: Collection[str]) -> bool:
+    """Count a mail that somebody in one of these networks has asked for, and say whether it may be sent.
+
+    Those that the account signs in from have a count of their own: a stranger cannot use up its owner's.
+    """
+    is_known = select(clients.knows(networks)).where(User.id == user.id)
+    who = ("owner",) if networks and db.session.scalar(is_known) else ()
+    return limits.allows_mail(kind, user.email, *who)
 
 
 def take_address() -> None:
@@ -173,7 +204,7 @@ def delete(user: User) -> None:
     db.session.delete(user)
     db.session.flush()
     # The foreign keys have done this, but on the SQLite of a host that has not switched them on.
-    for hanging in (Session, Link):
+    for hanging in (Session, Link, KnownNetwork):
         database.change(delete_from(hanging).where(hanging.user_id == user.id))
     signals.announce(signals.user_deleted, user_id=user.id, email=user.email)
 

@@ -144,6 +144,11 @@ def redis(directory: Path, *, host: str | None = None) -> Iterator[Server]:
         yield server
 
 
+def redis_url(server: Server) -> str:
+    """Give the address of this server."""
+    return f"redis://127.0.0.1:{server.port}/0"
+
+
 @contextmanager
 def running(server: Server) -> Iterator[Server]:
     """Run a server until the block is left, also where it does not come to answer."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import flask_migrate
 import pytest
+import redis
 import time_machine
 from aiosmtpd.smtp import AuthResult
 from flask import Flask
@@ -25,7 +26,7 @@ from authapp.config import ConfigError
 from authapp.extensions import db
 from authapp.mail.models import MailRequest, OutboxMessage
 from authapp.testing import TEST_SETTINGS
-from tests import databases
+from tests import databases, services
 from tests.conftest import MakeApp
 from tests.factories import ALICE, Api, make_user
 from tests.mail.conftest import PRODUCTION, MailServer
@@ -48,6 +49,11 @@ def examine(app: Flask) -> tuple[int, dict[str, tuple[str, str]]]:
     rows = [json.loads(line) for line in result.stdout.splitlines()]
     assert all(set(row) == {"name", "level", "says"} and row["says"].endswith(".") for row in rows), rows
     return result.exit_code, {row["name"]: (row["level"], row["says"]) for row in rows}
+
+
+def levels(found: dict[str, tuple[str, str]]) -> set[str]:
+    """Give the levels that there are, of all but the limits, which only a Redis makes sound."""
+    return {level for name, (level, _) in found.items() if name != "limits"}
 
 
 def failure(app: Flask) -> tuple[str, str]:
@@ -94,6 +100,7 @@ def sound(mail_port: int) -> dict[str, object]:
         **sender,
         "AUTH_PASSWORD_HASH": "scrypt:32768:8:3",
         "TRUSTED_PROXIES": 1,
+        "RATELIMIT_ENABLED": True,
     }
 
 
@@ -123,7 +130,7 @@ def test_sound_deployment_is_all_ok(request: pytest.FixtureRequest, mail_server:
     with own(kind, request, mail_server.port) as app:
         status, found = examine(app)
         lines = app.test_cli_runner().invoke(args=["auth", "doctor"]).stdout.splitlines()
-    assert {level for level, _ in found.values()} == {"ok"}, found
+    assert levels(found) == {"ok"}, found
     assert status == 0
     assert [line.split() for line in lines] == [[level, name, *says.split()] for name, (level, says) in found.items()]
     # It looked, and did no more.
@@ -131,9 +138,13 @@ def test_sound_deployment_is_all_ok(request: pytest.FixtureRequest, mail_server:
 
 
 def test_newcomers_deployment_on_their_own_machine_is_sound(make_app: MakeApp):
-    status, found = examine(make_app(AUTH_PASSWORD_HASH="scrypt:32768:8:3"))
+    status, found = examine(make_app(AUTH_PASSWORD_HASH="scrypt:32768:8:3", RATELIMIT_ENABLED=True))
     assert status == 0
     assert {name for name, (level, _) in found.items() if level != "ok"} <= {"charset"}
+    assert found["limits"] == (
+        "ok",
+        "Each process counts tries in its own memory, anew after every start; in production set REDIS_URL.",
+    )
 
 
 def test_migrated_host_application_is_sound(request: pytest.FixtureRequest, mail_server: MailServer, tmp_path: Path):
@@ -146,7 +157,7 @@ def test_migrated_host_application_is_sound(request: pytest.FixtureRequest, mail
         # Its migrations are its own.
         run_sql(host, "DROP TABLE alembic_version")
         status, found = examine(host)
-        assert (status, {level for level, _ in found.values()}) == (0, {"ok"}), found
+        assert (status, levels(found)) == (0, {"ok"}), found
         run_sql(host, "DROP TABLE auth_link")
         assert failure(host) == ("schema", "The database lacks auth_link: run flask db upgrade.")
         with host.app_context():
@@ -252,7 +263,7 @@ def test_setting_that_should_not_stay_so_is_a_warning(
 )
 def test_setting_that_is_sound_is_no_finding(make_sound: MakeSound, settings: dict[str, object]):
     status, found = examine(make_sound(**settings))
-    assert (status, {level for level, _ in found.values()}) == (0, {"ok"}), found
+    assert (status, levels(found)) == (0, {"ok"}), found
 
 
 @pytest.mark.any_database
@@ -547,3 +558,22 @@ def test_check_that_goes_wrong_itself_is_a_finding(make_sound: MakeSound):
     app = make_sound()
     app.config["AUTH_PASSWORD_HASH"] = "as nobody could have set it"
     assert failure(app) == ("passwords", "The check itself went wrong (ValueError).")
+
+
+def test_limits_that_are_off_or_not_shared_are_found(make_sound: MakeSound):
+    assert failure(make_sound(RATELIMIT_ENABLED=False))[0] == "limits"
+    assert "REDIS_URL" in warned(make_sound(), "limits")
+
+
+@pytest.mark.any_database
+def test_redis_that_is_away_or_drops_counts_is_found(make_sound: MakeSound, tmp_path: Path):
+    with services.redis(tmp_path) as server:
+        app = make_sound(REDIS_URL=f"redis://:{DATABASE_PASSWORD}@127.0.0.1:{server.port}/0")
+        assert failure(app)[0] == "limits"
+        app = make_sound(REDIS_URL=services.redis_url(server))
+        assert examine(app)[1]["limits"] == ("ok", "All processes share the limits, in Redis.")
+        with redis.Redis(port=server.port) as connection:
+            connection.config_set("maxmemory-policy", "allkeys-lru")
+        assert "allkeys-lru" in warned(app, "limits")
+        server.stop()
+        assert "ConnectionError" in failure(app)[1]

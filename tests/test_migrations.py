@@ -17,7 +17,10 @@ from authapp.extensions import db
 from tests import databases
 from tests.factories import ALICE, Api, data, mailed_token
 
-TABLES = {"auth_link", "auth_mail_request", "auth_outbox_message", "auth_revoked_token", "auth_session", "auth_user"}
+TABLES = {
+    f"auth_{name}"
+    for name in ("known_network", "link", "mail_request", "outbox_message", "revoked_token", "session", "user")
+}
 NAME = "Zoë 漢字 😀"
 REMAKES_USERS = """
 import sqlalchemy as sa

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from flask import Flask
 
 from authapp import addresses, database, sessions, tokens, users
-from authapp.sessions import Client
+from authapp.clients import Client
 from authapp.tokens import create_access_token
 from tests.conftest import MakeApp
 from tests.factories import (

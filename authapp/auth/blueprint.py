@@ -3,7 +3,7 @@
 from flask import request
 
 from authapp import api
-from authapp.sessions import Client
+from authapp.clients import Client
 
 blueprint = api.Blueprint(f"{api.OWN_BLUEPRINT}auth", __name__, description="Accounts, tokens and sessions.")
 

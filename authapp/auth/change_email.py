@@ -3,14 +3,14 @@
 from typing import Any
 
 from authapp import addresses, database, errors
-from authapp.auth.blueprint import blueprint
+from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import ChangeEmailSchema, ConfirmedSchema, LinkTokenSchema, MessageSchema
 from authapp.document import refuses
 from authapp.protect import current_user, login_required
 
 
 @blueprint.route("/change-email", methods=["POST"])
-@refuses(errors.InvalidCredentialsError, errors.ServerBusyError, errors.EmailNotSentError)
+@refuses(errors.InvalidCredentialsError, errors.RateLimitedError, errors.ServerBusyError, errors.EmailNotSentError)
 @refuses(errors.UserAlreadyExistsError, unless="AUTH_GENERIC_RESPONSES")
 @login_required
 @blueprint.arguments(ChangeEmailSchema)
@@ -23,11 +23,11 @@ def change_email(body: dict[str, str]) -> dict[str, Any]:
 
 
 @blueprint.route("/change-email/confirm", methods=["POST"])
-@refuses(errors.LinkInvalidError, errors.LinkExpiredError, errors.UserAlreadyExistsError)
+@refuses(errors.LinkInvalidError, errors.LinkExpiredError, errors.RateLimitedError, errors.UserAlreadyExistsError)
 @blueprint.arguments(LinkTokenSchema)
 @blueprint.response(200, ConfirmedSchema)
 def confirm_email_change(body: dict[str, str]) -> dict[str, Any]:
     """Take on the address that the link was mailed to; the same link again is no error."""
-    user = addresses.confirm_change(body["token"])
+    user = addresses.confirm_change(body["token"], client=client())
     database.commit()
     return {"user": user, "message": "Your e-mail address has been changed."}

@@ -13,7 +13,7 @@ from authapp.tokens import TokenPair
 
 
 def _log_in(email: str, password: str) -> TokenPair:
-    user = users.authenticate_user(email, password)
+    user = users.authenticate_user(email, password, client=client())
     pair = signin.sign_in(user, client(), instead_of=cookies.overwritten())
     database.commit()
     cookies.hand_over(pair)
@@ -26,7 +26,7 @@ def log_in_by_form() -> Response:
 
 
 @blueprint.route("/login/json", methods=["POST"], endpoint="login_json")
-@refuses(errors.InvalidCredentialsError, errors.AccountDisabledError, errors.ServerBusyError)
+@refuses(errors.InvalidCredentialsError, errors.AccountDisabledError, errors.RateLimitedError, errors.ServerBusyError)
 @refuses(errors.EmailNotVerifiedError, unless="AUTH_GENERIC_RESPONSES")
 @blueprint.arguments(LoginSchema)
 @blueprint.response(200, TokensSchema)

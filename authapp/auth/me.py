@@ -29,7 +29,7 @@ def update_me(changes: dict[str, str | None]) -> dict[str, Any]:
 
 
 @blueprint.route("/me", methods=["DELETE"])
-@refuses(errors.InvalidCredentialsError, errors.ServerBusyError)
+@refuses(errors.InvalidCredentialsError, errors.RateLimitedError, errors.ServerBusyError)
 @login_required
 @blueprint.arguments(PasswordSchema)
 @blueprint.response(200, MessageSchema)

@@ -28,6 +28,7 @@ _ERRORS = ["invalid_grant", "invalid_request", "server_error", "temporarily_unav
 _REFUSING = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.TOO_MANY_REQUESTS,
     HTTPStatus.INTERNAL_SERVER_ERROR,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )

@@ -11,6 +11,7 @@ import flask
 from flask import Response, current_app, render_template, request
 
 from authapp import addresses, api, body, brand, credentials, database, links
+from authapp.auth.blueprint import client
 from authapp.errors import (
     BadRequestError,
     LinkInvalidError,
@@ -47,7 +48,7 @@ def verify_email() -> Response:
 @api.retrying
 def confirm_email() -> Response:
     """Verify the address that the page's form speaks of."""
-    addresses.confirm(_form().get("token", ""))
+    addresses.confirm(_form().get("token", ""), client=client())
     database.commit()
     return _landing(links.VERIFY_EMAIL, state="done")
 
@@ -56,7 +57,8 @@ def confirm_email() -> Response:
 def reset_password() -> Response:
     """Show the form for a new password, or that the link is dead: nobody should think one up in vain."""
     token = _token_of_link()
-    links.check(token, links.RESET_PASSWORD)
+    with links.tried_from(client().network):
+        links.check(token, links.RESET_PASSWORD)
     return _form_page(links.RESET_PASSWORD, token=token)
 
 
@@ -72,7 +74,7 @@ def set_password() -> Response:
         raise ValidationError(details={"new_password_confirm": ["The passwords differ."]})
     if "\x00" in password:
         raise ValidationError(details={"new_password": ["Not valid text."]})
-    credentials.reset(token, password)
+    credentials.reset(token, password, client=client())
     database.commit()
     return _landing(links.RESET_PASSWORD, state="done")
 
@@ -87,7 +89,7 @@ def change_email() -> Response:
 @api.retrying
 def confirm_change() -> Response:
     """Change the address as the page's form says."""
-    addresses.confirm_change(_form().get("token", ""))
+    addresses.confirm_change(_form().get("token", ""), client=client())
     database.commit()
     return _landing(links.CHANGE_EMAIL, state="done")
 

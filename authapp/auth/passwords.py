@@ -11,7 +11,7 @@ from authapp.tokens import TokenPair
 
 
 @blueprint.route("/change-password", methods=["POST"])
-@refuses(errors.InvalidCredentialsError, errors.ServerBusyError)
+@refuses(errors.InvalidCredentialsError, errors.RateLimitedError, errors.ServerBusyError)
 @login_required
 @blueprint.arguments(ChangePasswordSchema)
 @blueprint.response(200, TokensSchema)
@@ -25,11 +25,12 @@ def change_password(body: dict[str, str]) -> TokenPair:
 
 
 @blueprint.route("/forgot-password", methods=["POST"])
+@refuses(errors.RateLimitedError)
 @blueprint.arguments(EmailSchema)
 @blueprint.response(202, MessageSchema)
 def forgot_password(body: dict[str, str]) -> dict[str, Any]:
     """Mail a link to a new password. Neither the answer nor its time tells whether there is an account."""
-    credentials.request_reset(body["email"])
+    credentials.request_reset(body["email"], client=client())
     database.commit()
     return {"message": "If this address has an account, a mail is on its way."}
 
@@ -38,12 +39,12 @@ blueprint.add_url_rule("/password-reset/request", "request_password_reset", forg
 
 
 @blueprint.route("/reset-password", methods=["POST"])
-@refuses(errors.LinkInvalidError, errors.LinkExpiredError, errors.ServerBusyError)
+@refuses(errors.LinkInvalidError, errors.LinkExpiredError, errors.RateLimitedError, errors.ServerBusyError)
 @blueprint.arguments(ResetPasswordSchema)
 @blueprint.response(200, MessageSchema)
 def reset_password(body: dict[str, str]) -> dict[str, Any]:
     """Set a new password with the token of a mailed link. Every session is over; no tokens are handed out."""
-    credentials.reset(**body)
+    credentials.reset(**body, client=client())
     database.commit()
     return {"message": "Your password has been changed. You can log in now."}
 

@@ -17,7 +17,7 @@ from authapp.tokens import TokenPair
 
 
 @blueprint.route("/register", methods=["POST"])
-@refuses(errors.ServerBusyError, errors.EmailNotSentError)
+@refuses(errors.RateLimitedError, errors.ServerBusyError, errors.EmailNotSentError)
 @refuses(errors.UserAlreadyExistsError, unless="AUTH_GENERIC_RESPONSES")
 @blueprint.arguments(RegisterSchema, location="json_or_form")
 @blueprint.response(201, RegisteredSchema)
@@ -26,7 +26,7 @@ def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
 
     Where no verified address is needed to log in, the answer has tokens as a login has.
     """
-    user = addresses.register(**account)
+    user = addresses.register(**account, client=client())
     pair = signin.welcome(user, client(), instead_of=cookies.overwritten())
     database.commit()
     cookies.hand_over(pair)
@@ -34,12 +34,12 @@ def register(account: dict[str, Any]) -> TokenPair | dict[str, Any]:
 
 
 @blueprint.route("/verify-email", methods=["POST"])
-@refuses(errors.LinkInvalidError, errors.LinkExpiredError)
+@refuses(errors.LinkInvalidError, errors.LinkExpiredError, errors.RateLimitedError)
 @blueprint.arguments(LinkTokenSchema)
 @blueprint.response(200, ConfirmedSchema)
 def verify_email(body: dict[str, str]) -> dict[str, Any]:
     """Verify the address that a mailed link speaks of; the same link again is no error."""
-    user = addresses.confirm(body["token"])
+    user = addresses.confirm(body["token"], client=client())
     database.commit()
     return {"user": user, "message": "Your account has been activated."}
 
@@ -48,11 +48,12 @@ blueprint.add_url_rule("/email-verification/confirm", "confirm_email_verificatio
 
 
 @blueprint.route("/resend-verification", methods=["POST"])
+@refuses(errors.RateLimitedError)
 @blueprint.arguments(EmailSchema)
 @blueprint.response(202, MessageSchema)
 def resend_verification(body: dict[str, str]) -> dict[str, Any]:
     """Mail a new verification link; earlier ones stop working. The answer never tells whether there is an account."""
-    addresses.request_verification(body["email"])
+    addresses.request_verification(body["email"], client=client())
     database.commit()
     return {"message": "If this address waits for verification, a mail is on its way."}
 

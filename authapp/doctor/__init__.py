@@ -5,7 +5,7 @@ Settings that cannot work at all never come here: `config` stops the start for t
 
 from collections.abc import Iterator, Mapping
 
-from authapp.doctor import background, configuration, databases, mails
+from authapp.doctor import background, configuration, databases, limits, mails
 from authapp.doctor.finding import FAIL, OK, WARNING, Check, Finding, fail, warning
 
 __all__ = ["FAIL", "OK", "WARNING", "Finding", "examine"]
@@ -28,6 +28,7 @@ _CHECKS: Mapping[str, Check] = {
     "clock": databases.clock_of_server,
     "outbox": background.outbox,
     "purge": background.purge,
+    "limits": limits.limits,
     "mail-server": mails.server,
     "mail-sender": mails.sender,
 }

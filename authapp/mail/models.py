@@ -8,7 +8,7 @@ from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import Mapped, mapped_column
 
 from authapp import clock
-from authapp.columns import EMAIL_LENGTH, TABLE_OPTIONS, ExactString, Identifier, UTCDateTime, new_id
+from authapp.columns import EMAIL_LENGTH, NETWORK_LENGTH, TABLE_OPTIONS, ExactString, Identifier, UTCDateTime, new_id
 from authapp.extensions import Model
 
 SUBJECT_LENGTH = 255
@@ -48,4 +48,6 @@ class MailRequest(Model):
     id: Mapped[uuid.UUID] = mapped_column(Identifier, primary_key=True, default=new_id)
     kind: Mapped[str] = mapped_column(ExactString(32))
     email: Mapped[str] = mapped_column(ExactString(EMAIL_LENGTH))
+    # Where it was asked from, as far as that is known: the account may know the place.
+    network: Mapped[str | None] = mapped_column(String(NETWORK_LENGTH))
     created_at: Mapped[datetime] = mapped_column(UTCDateTime, default=clock.now, index=True)

@@ -6,7 +6,7 @@ from functools import partial
 
 from flask import current_app
 
-from authapp import afterwards, clock, columns
+from authapp import afterwards, clock, columns, limits
 from authapp.errors import EmailNotSentError
 from authapp.extensions import db
 from authapp.mail import letters, smtp, worker
@@ -43,9 +43,13 @@ def queue(template: str, *, to: str, subject: str, needed: bool = False, **conte
     db.session.add(message)
 
 
-def ask(kind: str, email: str) -> None:
-    """Write down that a mail of this kind is wanted; `mail.requests` answers once that is committed."""
-    db.session.add(MailRequest(kind=kind, email=email))
+def ask(kind: str, email: str, *, network: str | None = None) -> None:
+    """Write down that a mail of this kind is wanted; `mail.requests` answers once that is committed.
+
+    `network` is where it is asked from. Raises `RateLimitedError`.
+    """
+    limits.count(limits.MAIL_REQUESTS, network)
+    db.session.add(MailRequest(kind=kind, email=email, network=network))
     afterwards.on_commit(worker.answer)
 
 

@@ -7,7 +7,7 @@ worker, so neither the answer nor the time it took can tell.
 
 import logging
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import delete, select, update
 
@@ -17,11 +17,15 @@ from authapp.mail.models import MailRequest
 log = logging.getLogger(__name__)
 
 _BATCH = 100
-_writers: dict[str, Callable[[str], None]] = {}
+_Writer = Callable[[str, Collection[str]], None]
+_writers: dict[str, _Writer] = {}
 
 
-def answered_by(kind: str, write: Callable[[str], None]) -> None:
-    """Have requests of this kind answered by `write`, which gets the address and queues a mail, or none."""
+def answered_by(kind: str, write: _Writer) -> None:
+    """Have requests of this kind answered by `write`, which queues a mail, or none.
+
+    It gets the address and the networks from which that was asked for.
+    """
     _writers[kind] = write
 
 
@@ -36,28 +40,29 @@ def answer_all() -> None:
 
 def answer_some() -> bool:
     """Answer a batch of the oldest requests and say whether there were any, so that there may be more."""
-    return sum(_answer(ids, kind, email) for (kind, email), ids in _oldest().items()) > 0
+    return sum([_answer(same) for same in _oldest()]) > 0
 
 
-def _oldest() -> dict[tuple[str, str], list[uuid.UUID]]:
+def _oldest() -> Collection[Sequence[MailRequest]]:
     """Give the oldest requests, those for the same mail together."""
-    found: dict[tuple[str, str], list[uuid.UUID]] = {}
+    found: dict[tuple[str, str], list[MailRequest]] = {}
     with database.reading() as reader:
         for request in reader.scalars(select(MailRequest).order_by(MailRequest.id).limit(_BATCH)):
-            found.setdefault((request.kind, request.email), []).append(request.id)
-    return found
+            found.setdefault((request.kind, request.email), []).append(request)
+    return found.values()
 
 
-def _answer(ids: Sequence[uuid.UUID], kind: str, email: str) -> bool:
+def _answer(same: Sequence[MailRequest]) -> bool:
     """Answer requests for one mail, unless another worker has; if that fails they go behind all others."""
-    app = extensions.app_at_hand()
+    app, kind, email = extensions.app_at_hand(), same[0].kind, same[0].email
+    ids, networks = [request.id for request in same], {request.network for request in same if request.network}
     for is_last in (False, True):
         # In a session of its own: nothing that was loaded before may be stale, nothing of the caller's is committed.
         with app.app_context():
             try:
                 ours = bool(database.change(delete(MailRequest).where(MailRequest.id.in_(ids))))
                 if ours:
-                    _writers[kind](email)
+                    _writers[kind](email, networks)
                 database.commit()
                 return ours
             except Exception as error:

@@ -153,7 +153,7 @@ def _failure(kinds: list[type[AuthError]], told: dict[str, Any]) -> dict[str, An
     names = ["X-Request-ID"]
     if any(issubclass(kind, errors.UnauthorizedError) for kind in kinds):
         names.append("WWW-Authenticate")
-    if any(issubclass(kind, errors.ServerBusyError) for kind in kinds):
+    if any(kind.retry_after_seconds for kind in kinds):
         names.append("Retry-After")
     headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
     about = "\n".join(lines) or "Any other failure."

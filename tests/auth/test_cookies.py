@@ -10,10 +10,10 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from authapp import cookies, database, signin, users
+from authapp.clients import Client
 from authapp.errors import ForbiddenError
 from authapp.extensions import db
 from authapp.models import User
-from authapp.sessions import Client
 from authapp.testing import TEST_SETTINGS
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, Browser, data, make_user, refusal

@@ -13,9 +13,9 @@ from flask import Flask
 
 from authapp import credentials as credentials_rule
 from authapp import database, signin, users
+from authapp.clients import Client
 from authapp.extensions import db
 from authapp.models import Session, User
-from authapp.sessions import Client
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, claims, data, make_user, refusal, user_of
 from tests.statements import just_before

@@ -14,6 +14,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import select
 
 from authapp import clock, create_app, database, init_app, sessions
+from authapp.clients import Client
 from authapp.errors import (
     AuthError,
     EmailNotVerifiedError,
@@ -25,7 +26,6 @@ from authapp.extensions import db
 from authapp.mail import delivery
 from authapp.models import User
 from authapp.protect import current_user, login_required, optional_login, roles_required, verified_required
-from authapp.sessions import Client
 from authapp.testing import TEST_SETTINGS
 from authapp.tokens import create_access_token
 from authapp.users import authenticate_user, create_user

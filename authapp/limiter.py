@@ -1,0 +1,169 @@
+"""Where tries are counted: in Redis, for all processes and machines; without it, and while it is away, in memory."""
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+from typing import Protocol
+
+import redis
+from limits.storage import RedisStorage
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from authapp import clock
+from authapp.errors import RateLimitedError
+
+log = logging.getLogger(__name__)
+
+# A request waits for Redis no longer than this, twice: once more on a new connection.
+_REDIS_SECONDS = 0.25
+# Then nobody asks it for a while.
+_AWAY_SECONDS = 5.0
+_SWEEP_SECONDS = 60.0
+# As much of this process's memory as a flood of clients may take: some tens of megabytes.
+_MOST_KEYS = 200_000
+
+
+@dataclass(frozen=True)
+class Limit:
+    """At most `most` tries within any `seconds`."""
+
+    name: str
+    most: int
+    seconds: int
+
+
+class _Store(Protocol):
+    def take(self, limit: Limit, key: str) -> float:
+        """Count one try and give 0, or give the seconds until there may be another."""
+
+    def give_back(self, key: str) -> None:
+        """Forget the latest try."""
+
+
+class Limiter:
+    """The counts of one application."""
+
+    def __init__(self, redis_url: str | None) -> None:
+        self._memory = _Memory()
+        self._shared = _Shared(redis_url) if redis_url else None
+        self._lock = Lock()
+        self._away_until: float | None = None
+
+    def take(self, limit: Limit, key: str) -> Callable[[], None]:
+        """Count one try, and give what takes it back. Raises `RateLimitedError` where it is one too many."""
+        store, wait_seconds = self._take(limit, key)
+        if wait_seconds:
+            log.info("rate_limited", extra={"limit": limit.name})
+            raise RateLimitedError(retry_after_seconds=math.ceil(wait_seconds))
+        return partial(self._give_back, store, key)
+
+    def eviction(self) -> str | None:
+        """Ask Redis what it does with keys when its memory is full; `None` without a Redis. Raises `RedisError`."""
+        return self._shared.eviction() if self._shared else None
+
+    def _take(self, limit: Limit, key: str) -> tuple[_Store, float]:
+        if self._shared and self._may_ask():
+            try:
+                wait_seconds = self._shared.take(limit, key)
+            except redis.RedisError as error:
+                self._leave(error)
+            else:
+                self._return()
+                return self._shared, wait_seconds
+        return self._memory, self._memory.take(limit, key)
+
+    def _give_back(self, store: _Store, key: str) -> None:
+        try:
+            store.give_back(key)
+        except redis.RedisError as error:
+            self._leave(error)
+
+    def _may_ask(self) -> bool:
+        """Say whether to ask Redis: while it is away one request does, now and then, and the others need not wait."""
+        with self._lock:
+            if self._away_until is None:
+                return True
+            if time.monotonic() < self._away_until:
+                return False
+            self._away_until = time.monotonic() + _AWAY_SECONDS
+            return True
+
+    def _leave(self, error: redis.RedisError) -> None:
+        with self._lock:
+            is_news, self._away_until = self._away_until is None, time.monotonic() + _AWAY_SECONDS
+        if is_news:
+            log.warning("limits_not_shared", extra={"error": type(error).__name__})
+
+    def _return(self) -> None:
+        with self._lock:
+            is_news, self._away_until = self._away_until is not None, None
+        if is_news:
+            log.info("limits_shared_again")
+
+
+class _Shared:
+    """Redis, which counts for all."""
+
+    def __init__(self, url: str) -> None:
+        pool = redis.ConnectionPool.from_url(
+            url,
+            socket_timeout=_REDIS_SECONDS,
+            socket_connect_timeout=_REDIS_SECONDS,
+            # Once: a connection that a restart of Redis has cut shows only when it is used.
+            retry=Retry(NoBackoff(), 1),
+        )
+        self._redis = redis.Redis(connection_pool=pool)
+        self._storage = RedisStorage(url, connection_pool=pool, key_prefix="authapp")
+
+    def take(self, limit: Limit, key: str) -> float:
+        if self._storage.acquire_entry(key, limit.most, limit.seconds):
+            return 0
+        oldest, _ = self._storage.get_moving_window(key, limit.most, limit.seconds)
+        return max(1.0, oldest + limit.seconds - clock.now().timestamp())
+
+    def give_back(self, key: str) -> None:
+        self._redis.lpop(self._storage.prefixed_key(key))
+
+    def eviction(self) -> str:
+        told: dict[str, str] = self._redis.info("memory")  # type: ignore[assignment]  # Its types cover asyncio too.
+        return told["maxmemory_policy"]
+
+
+class _Memory:
+    """This process's own memory. The one of `limits` looks through every key at every try."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        # By key, in the order of their latest tries: when to forget it, and the times of those tries.
+        self._tries: dict[str, tuple[float, list[float]]] = {}
+        self._next_sweep = 0.0
+
+    def take(self, limit: Limit, key: str) -> float:
+        now = clock.now().timestamp()
+        with self._lock:
+            self._sweep(now)
+            _, times = self._tries.get(key, (0.0, []))
+            recent = [tried for tried in times if tried > now - limit.seconds]
+            if len(recent) >= limit.most:
+                return max(1.0, recent[0] + limit.seconds - now)
+            self._tries.pop(key, None)
+            self._tries[key] = (now + limit.seconds, [*recent, now])
+            return 0
+
+    def give_back(self, key: str) -> None:
+        with self._lock:
+            _, times = self._tries.get(key, (0.0, []))
+            if times:
+                times.pop()
+
+    def _sweep(self, now: float) -> None:
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            self._tries = {key: kept for key, kept in self._tries.items() if kept[0] > now}
+        while len(self._tries) >= _MOST_KEYS:
+            del self._tries[next(iter(self._tries))]
