@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Protocol
+from typing import Protocol, cast
 
 import redis
 from limits.storage import RedisStorage
@@ -130,7 +130,8 @@ class _Shared:
         self._redis.lpop(self._storage.prefixed_key(key))
 
     def eviction(self) -> str:
-        told: dict[str, str] = self._redis.info("memory")  # type: ignore[assignment]  # Its types cover asyncio too.
+        # Its types cover asyncio too.
+        told = cast("dict[str, str]", self._redis.info("memory"))
         return told["maxmemory_policy"]
 
 
