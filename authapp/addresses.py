@@ -16,6 +16,9 @@ from authapp.extensions import db
 from authapp.mail import outbox, requests
 from authapp.models import User
 
+# What mails at a registration are counted as.
+_REGISTRATION = "registration"
+
 
 def register(
     email: str,
@@ -37,12 +40,10 @@ def register(
     except UserAlreadyExistsError:
         if not current_app.config["AUTH_GENERIC_RESPONSES"]:
             raise
-        # The INSERT that failed is all there was.
-        database.start_over()
-        address = users.normalize_email(email)
-        if limits.allows_mail("already-registered", address):
-            _tell_owner(address)
-        return _nobody(address, name=name, photo=photo)
+        return _pretend(users.normalize_email(email), name=name, photo=photo)
+    if current_app.config["AUTH_GENERIC_RESPONSES"]:
+        # As for an address that is taken: the next try must not tell which of the two this one found.
+        limits.allows_mail(_REGISTRATION, user.email)
     send_verification(user, needed=True)
     return user
 
@@ -83,11 +84,12 @@ def verify(user: User) -> None:
 def request_change(user_id: uuid.UUID, *, new_email: str, password: str) -> None:
     """Mail a link to the new address, and a notice to the present one; nothing changes until the link is confirmed.
 
-    Raises what `credentials.confirm_password` does, `ValidationError`, `EmailNotSentError`, and
+    Raises what `credentials.confirm_password` does, `RateLimitedError`, `ValidationError`, `EmailNotSentError`, and
     `UserAlreadyExistsError`: with `AUTH_GENERIC_RESPONSES` the owner of that address gets a mail instead.
     """
     address = users.normalize_email(new_email, field="new_email")
     user = credentials.confirm_password(user_id, password)
+    limits.count(limits.MAIL_REQUESTS, user_id.hex)
     if address == user.email:
         raise ValidationError(details={"new_email": ["This is your address already."]})
     credentials.hold(user)
@@ -153,6 +155,14 @@ def _link(user: User, purpose: str, *, email: str | None = None) -> dict[str, An
 def _tell_owner(address: str) -> None:
     # As needed as the mail that a free address gets: how long it takes to send, and whether it can be, would tell.
     outbox.queue("already_registered", to=address, subject="You have an account already", needed=True)
+
+
+def _pretend(address: str, *, name: str | None, photo: str | None) -> User:
+    """Do for an address that is taken what looks like a registration; the INSERT that failed is all there was."""
+    database.start_over()
+    if limits.allows_mail(_REGISTRATION, address):
+        _tell_owner(address)
+    return _nobody(address, name=name, photo=photo)
 
 
 def _nobody(email: str, *, name: str | None, photo: str | None) -> User:

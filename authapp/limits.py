@@ -28,7 +28,8 @@ FAILED_LOGINS_TO_ACCOUNT = Limit("failed-logins-to-account", 100, _HOUR)
 REGISTRATIONS = Limit("registrations", 20, _HOUR)
 """By client network."""
 MAIL_REQUESTS = Limit("mail-requests", 100, _HOUR)
-"""By client network, whatever the addresses: for a new password, or another verification mail."""
+"""By client network, whatever the addresses: for a new password, or another verification mail. By user: for a change of
+address."""
 MAILS_A_MINUTE = Limit("mails-a-minute", 1, _MINUTE)
 """By kind and recipient."""
 MAILS_A_DAY = Limit("mails-a-day", 5, _DAY)

@@ -424,3 +424,28 @@ def test_deleted_account_leaves_no_network_behind(limited: Api, now: time_machin
     data(limited.delete("/me", json={"password": PASSWORD}, token=token))
     with limited.app.app_context():
         assert db.session.scalars(select(KnownNetwork)).all() == []
+
+
+def test_with_generic_answers_a_registration_leaves_the_same_counts_whether_or_not_the_address_is_taken(
+    make_app: MakeApp, now: time_machine.Traveller
+):
+    api = Api(make_app(RATELIMIT_ENABLED=True, AUTH_GENERIC_RESPONSES=True))
+    make_user(api.app)
+    for who in (ALICE, BOB):
+        assert [api.register(who).status_code for _ in range(3)] == [201] * 3
+    # One mail each: the second and third try found the address taken, and its owner told.
+    assert [mail.to for mail in mails(api.app)] == [ALICE, BOB]
+    now.shift(timedelta(minutes=1))
+    for who in (ALICE, BOB):
+        api.register(who)
+    assert [mail.to for mail in mails(api.app)] == [ALICE, BOB, ALICE, BOB]
+
+
+def test_nobody_changes_to_a_hundred_addresses_an_hour(limited: Api, now: time_machine.Traveller):
+    make_user(limited.app)
+    token = log_in(limited, password=PASSWORD).get_json()["data"]["access_token"]
+    tried = [
+        limited.post("/change-email", {"new_email": f"user{number}@example.org", "password": PASSWORD}, token=token)
+        for number in range(101)
+    ]
+    assert [answer.status_code for answer in tried] == [202] * 100 + [429]

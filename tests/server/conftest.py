@@ -70,8 +70,6 @@ def starting(app: Flask, root: Path, logs: Path) -> Iterator[StartNode]:
                 "AUTH_PUBLIC_URL": "https://auth.example.org",
                 "DATABASE_URL": app.config["DATABASE_URL"],
                 "WEB_CONCURRENCY": str(workers),
-                # All clients of a test have one address.
-                "RATELIMIT_ENABLED": "false",
                 **{name: str(value) for name, value in settings.items()},
             }
             return nodes.enter_context(running(root, environment, logs))
@@ -86,12 +84,19 @@ def running(root: Path, environment: dict[str, str], logs: Path) -> Iterator[str
     As `make run` does it: the settings are not tried in a process of their own before, which takes a second.
     """
     port = free_port()
+    # All clients of a test have one address.
+    ours = {
+        "PATH": os.environ["PATH"],
+        "BIND": f"127.0.0.1:{port}",
+        "AUTHAPP_GREETING": "1",
+        "RATELIMIT_ENABLED": "false",
+    }
     log = logs / f"gunicorn-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "gunicorn", "wsgi:app"],
             cwd=root,
-            env={"PATH": os.environ["PATH"], "BIND": f"127.0.0.1:{port}", "AUTHAPP_GREETING": "1", **environment},
+            env={**ours, **environment},
             stdout=output,
             stderr=subprocess.STDOUT,
         )
