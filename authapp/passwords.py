@@ -19,8 +19,9 @@ from authapp.errors import ServerBusyError, ValidationError
 
 # Far more than any password: to bring a text to its one form takes the square of its length, where it is all accents.
 _MOST_CHARACTERS = 4096
-# As much of a password as zxcvbn rates; what comes after it only makes a password stronger.
-_RATED_LENGTH = 72
+# As much of a password as zxcvbn rates; what comes after it only makes a password stronger. It takes the square of
+# this, once for each way to read what stands for letters: half as much again, and one password takes half a second.
+_RATED_LENGTH = 48
 # What zxcvbn reads as letters, and how many kinds of them it may try: all ten digits are among them.
 _STAND_INS = "4@8({[<369|1!70$5+%2"
 _MOST_STAND_INS = 10

@@ -148,7 +148,7 @@ def tokens_to_end(body_token: str | None) -> dict[str, str | None]:
 def bearer_token() -> str | None:
     """Give the token of the Authorization header; the scheme's name is read in any case (RFC 9110, 11.1)."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return token.strip() or None if scheme.lower() == "bearer" else None
+    return token.strip(" \t") or None if scheme.lower() == "bearer" else None
 
 
 def _read(type: str, named: str | None) -> Claims:

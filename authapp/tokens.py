@@ -119,7 +119,8 @@ def read(token: str, *, type: str, expired: bool = False) -> Claims:
     """
     try:
         claims = _decode(token, expired=expired)
-        if claims["type"] != type:
+        # PyJWT would take a text or a fraction for a number of seconds too.
+        if claims["type"] != type or not isinstance(claims["exp"], int):
             raise TokenInvalidError
         expires_at = datetime.fromtimestamp(claims["exp"], tz=clock.now().tzinfo)
         user_id, sid, id = (uuid.UUID(claims[name]) for name in ("sub", "sid", "jti"))
@@ -176,7 +177,8 @@ def _claims(session: Session, type: str, expires_at: datetime) -> dict[str, Any]
 
 
 def _decode(token: str, *, expired: bool) -> dict[str, Any]:
-    if len(token) > _LONGEST_TOKEN or not token.isascii():
+    # Padding is no part of a token (RFC 7515, 2), and PyJWT overlooks it: a token has one spelling only.
+    if len(token) > _LONGEST_TOKEN or not token.isascii() or "=" in token:
         raise TokenInvalidError
     config = current_app.config
     return pyjwt.decode(

@@ -15,11 +15,11 @@ from sqlalchemy import select
 from werkzeug.security import generate_password_hash
 
 from authapp import clock, cookies, links, sessions, tokens, users
+from authapp.clients import Client
 from authapp.extensions import db
 from authapp.mail import outbox
 from authapp.mail.models import OutboxMessage
 from authapp.models import Session, User
-from authapp.sessions import Client
 from authapp.testing import FAST_PASSWORD_HASH, empty_tables
 from tests.factories import ALICE, BOB, CAROL, OTHER_PASSWORD, PASSWORD
 
