@@ -1,5 +1,6 @@
 """The databases and applications that tests run on: every test that uses `app` runs on each database."""
 
+import logging
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -15,7 +16,9 @@ from sqlalchemy.engine import URL, make_url
 from authapp import create_app
 from authapp.extensions import db
 from authapp.testing import TEST_SETTINGS, empty_tables
+from tests import overheard
 from tests.factories import Api
+from tests.leaks import Watch, watch
 
 # As a host application's tests have them.
 pytest_plugins = ["authapp.testing"]
@@ -23,6 +26,11 @@ pytest_plugins = ["authapp.testing"]
 MYSQL_URL = make_url(os.environ.get("TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306"))
 MakeApp = Callable[..., Flask]
 Figure = Callable[[str, object], None]
+
+
+def pytest_configure() -> None:
+    """Hear whatever is said from here on; see `leaks`."""
+    overheard.listen()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -55,6 +63,15 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 def figure(record_property: Figure) -> Figure:
     """Have a measured figure printed at the end of the run: `figure("answers of 5xx", 0)`."""
     return record_property
+
+
+@pytest.fixture(autouse=True)
+def leaks() -> Iterator[Watch]:
+    """Fail the test if a secret got out during it, or a whole address where none belongs; `take()` is what got out."""
+    logging.getLogger("authapp").setLevel(logging.DEBUG)
+    yield watch
+    if found := watch.take():
+        pytest.fail("a secret got out:\n" + "\n".join(found), pytrace=False)
 
 
 def _connect(url: URL) -> pymysql.Connection:
