@@ -6,6 +6,7 @@ from collections.abc import Callable
 from sqlalchemy import event
 from sqlalchemy.orm import Session, SessionTransaction
 
+from authapp import traces
 from authapp.extensions import db
 
 log = logging.getLogger(__name__)
@@ -61,5 +62,5 @@ def _make_calls(session: Session, transaction: SessionTransaction) -> None:
     for call in calls:
         try:
             call()
-        except Exception:
-            log.exception("after_commit_failed")
+        except Exception as error:
+            log.error("after_commit_failed", exc_info=traces.to_log(error))

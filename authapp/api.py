@@ -15,12 +15,12 @@ import flask
 import flask_smorest
 import marshmallow as ma
 from flask import Flask, Response, current_app, jsonify, request
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
-from authapp import columns, database, document, errors
+from authapp import columns, database, document, errors, traces
 from authapp.body import FORM, REFUSALS, BodyParser
 from authapp.errors import AuthError
 
@@ -116,8 +116,8 @@ def answer_error(error: Exception) -> Response:
     refusal = _refusal(error)
     try:
         database.commit() if refusal.keep_changes else database.rollback()
-    except SQLAlchemyError:
-        log.exception("commit_failed")
+    except SQLAlchemyError as failure:
+        log.error("commit_failed", exc_info=traces.to_log(failure))
         database.rollback()
         refusal = errors.ServiceUnavailableError()
     body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
@@ -156,12 +156,7 @@ def _refusal(error: Exception) -> AuthError:
     if isinstance(error, DBAPIError | PoolTimeoutError) and database.is_away(error):
         log.warning("database_unavailable", extra={"error": type(error).__name__})
         return errors.ServiceUnavailableError()
-    if isinstance(error, StatementError):
-        # The engine of a host's own may show them.
-        error.hide_parameters = True
-    # A driver quotes the values of a row that broke a constraint: the log gets where, not what.
-    told = Exception(type(error).__name__) if isinstance(error, IntegrityError | DataError) else error
-    log.error("internal_error", exc_info=(type(told), told, error.__traceback__))
+    log.error("internal_error", exc_info=traces.to_log(error))
     return errors.InternalError()
 
 

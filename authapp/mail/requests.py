@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from sqlalchemy import delete, select, update
 
-from authapp import columns, database, extensions
+from authapp import columns, database, extensions, traces
 from authapp.mail.models import MailRequest
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ def _answer(same: Sequence[MailRequest]) -> bool:
             except Exception as error:
                 database.rollback()
                 if is_last or not database.is_transient(error):
-                    log.exception("mail_request_failed", extra={"mail_request": ids[0]})
+                    told = {"mail_request": ids[0]}
+                    log.error("mail_request_failed", exc_info=traces.to_log(error), extra=told)
                     _move_back(ids)
                     break
     return False

@@ -13,6 +13,7 @@ from typing import Any
 from flask import current_app
 from flask_mail import BadHeaderError, Connection, Message
 
+from authapp import traces
 from authapp.mail.models import OutboxMessage
 
 log = logging.getLogger(__name__)
@@ -130,14 +131,14 @@ class _Connection(Connection):
         self._in_use, host.answer = True, ""
         try:
             super().send(message, envelope_from)
-        except Exception:
+        except Exception as error:
             if not host.answer.startswith(_TAKEN):
                 # smtplib does so after some refusals only: the next mail would be taken for a part of this one.
                 with contextlib.suppress(smtplib.SMTPServerDisconnected):
                     host.rset()
                 raise
             # A host's listener to Flask-Mail's signal fails, or nobody is there who takes more than MAIL_MAX_EMAILS.
-            log.exception("after_sending_failed")
+            log.error("after_sending_failed", exc_info=traces.to_log(error))
 
     def __exit__(
         self, exc_type: type[BaseException] | None, exc_value: BaseException | None, tb: TracebackType | None

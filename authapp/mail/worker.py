@@ -7,7 +7,7 @@ import time
 
 from flask import Flask, current_app
 
-from authapp import extensions
+from authapp import extensions, traces
 from authapp.mail import delivery, requests
 
 log = logging.getLogger(__name__)
@@ -98,9 +98,9 @@ def watch(app: Flask, woken: threading.Event, over: threading.Event) -> None:
             sent, failures = 0, failures + 1
             where = {"host": app.config["MAIL_SERVER"], "port": app.config["MAIL_PORT"]}
             log.warning("mail_server_unreachable", extra={**where, "error": error})
-        except Exception:
+        except Exception as error:
             sent = 0
-            log.exception("mail_delivery_failed")
+            log.error("mail_delivery_failed", exc_info=traces.to_log(error))
         if failures:
             # Not to be woken: a server that refuses our password would soon refuse us for good.
             over.wait(pause(failures))
