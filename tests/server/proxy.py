@@ -1,0 +1,104 @@
+"""nginx as a process of its own, with the configuration that operators are given."""
+
+import datetime as dt
+import ipaddress
+import os
+import re
+import ssl
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
+
+from tests.services import Server, accepts, free_port, program, running
+
+SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+
+# What Debian's own nginx.conf puts around a site, with files that are the test's.
+_AROUND = """
+daemon off;
+{user}
+worker_processes 2;
+pid {directory}/nginx.pid;
+events {{}}
+http {{
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    include {directory}/site.conf;
+}}
+"""
+
+
+@dataclass
+class Proxy:
+    """A running nginx: where it listens, whom a client of it trusts, and what it has written."""
+
+    address: str
+    plain_address: str
+    trust: ssl.SSLContext
+    directory: Path
+
+    def log(self) -> str:
+        """Give all that it has logged, errors too."""
+        return "".join(file.read_text() for file in sorted(self.directory.glob("*.log")))
+
+
+@contextmanager
+def nginx(directory: Path, nodes: Sequence[str], *, host: str = "127.0.0.1") -> Iterator[Proxy]:
+    """Run nginx before these nodes (`host:port`) until the block is left."""
+    ports = free_port(), free_port()
+    command = configured(directory, nodes, host=host, ports=ports)
+    server = Server(command, port=ports[1], log=directory / "nginx.log", answers=lambda: accepts(ports[1], host))
+    with running(server):
+        trust = ssl.create_default_context(cafile=directory / "fullchain.pem")
+        yield Proxy(f"https://{host}:{ports[1]}", f"http://{host}:{ports[0]}", trust, directory)
+
+
+def configured(directory: Path, nodes: Sequence[str], *, host: str, ports: tuple[int, int]) -> list[str]:
+    """Change in the shipped file what an operator changes, and give the command that runs nginx with it."""
+    directory.mkdir(exist_ok=True)
+    _make_certificate(directory, host)
+    site = SHIPPED.read_text()
+    for theirs, ours in (
+        (r"^    server 127\.0\.0\.1:8000(.*)$", "\n".join(rf"    server {node}\1" for node in nodes)),
+        (r"listen 80;", f"listen {host}:{ports[0]};"),
+        (r"listen 443 ssl;", f"listen {host}:{ports[1]} ssl;"),
+        (r"^ *listen \[::\]:.*\n", ""),
+        (r"/etc/letsencrypt/live/auth\.example\.com|/var/log/nginx", str(directory)),
+    ):
+        site, found = re.subn(theirs, ours, site, flags=re.MULTILINE)
+        assert found, theirs
+    (directory / "site.conf").write_text(site)
+    user = "" if os.geteuid() else "user root;"
+    (directory / "nginx.conf").write_text(_AROUND.format(directory=directory, user=user))
+    return [program("nginx"), "-c", f"{directory}/nginx.conf", "-e", f"{directory}/start.log"]
+
+
+def _make_certificate(directory: Path, host: str) -> None:
+    """Make a key and a certificate for this address that it signs itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(minutes=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (directory / "fullchain.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (directory / "privkey.pem").write_bytes(private)
