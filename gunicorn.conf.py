@@ -1,12 +1,20 @@
 """gunicorn's settings: `gunicorn wsgi:app` reads this file by itself."""
 
+import contextlib
 import os
+import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 
 from dotenv import dotenv_values
 from gunicorn.glogging import Logger
+from gunicorn.workers.gthread import ThreadWorker
+
+# From a request's first byte: until all of it has come, and until its answer has been taken.
+_REQUEST_SECONDS = 10
+_ANSWER_SECONDS = 30
 
 _file = dotenv_values(Path(__file__).with_name(".env"))
 
@@ -18,8 +26,7 @@ def _setting(name, default):
 bind = _setting("BIND", "127.0.0.1:8000")
 workers = int(_setting("WEB_CONCURRENCY", "2"))
 # More threads than requests can ever wait for a password hash (AUTH_HASH_QUEUE), so that those never take them all.
-worker_class = "gthread"
-threads = 32
+threads = 64
 timeout = 30
 graceful_timeout = 30
 keepalive = 5
@@ -45,6 +52,45 @@ def _printable(text):
 
 
 logger_class = AccessLogger
+
+
+class Worker(ThreadWorker):
+    """gunicorn's worker with threads; that one lets a client who is slow, or never hangs up, hold what others need."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.since = {}
+
+    def handle(self, conn):
+        """Serve a request on this connection, in a thread."""
+        self.since[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            del self.since[conn]
+
+    def finish_request(self, conn, fs):
+        """Wait for the client to hang up, two seconds at most, in a thread: gunicorn takes no connection meanwhile."""
+        if fs.cancelled() or fs.exception() or fs.result():
+            super().finish_request(conn, fs)
+        else:
+            self.nr_conns -= 1
+            self.tpool.submit(conn.close, graceful=True)
+
+    def notify(self):
+        """Say that the worker is alive, as it does every second, and end what has taken too long."""
+        super().notify()
+        now = time.monotonic()
+        for conn, since in list(self.since.items()):
+            # What reads a body that breaks off refuses it, and the refusal still goes out.
+            with contextlib.suppress(OSError):
+                if now - since > _ANSWER_SECONDS:
+                    conn.sock.shutdown(socket.SHUT_RDWR)
+                elif now - since > _REQUEST_SECONDS:
+                    conn.sock.shutdown(socket.SHUT_RD)
+
+
+worker_class = Worker
 
 
 def _try_settings():

@@ -111,6 +111,9 @@ def read(req: Request) -> bytes:
         # A body of untold length (chunked) is cut off at the limit by Werkzeug, without a word.
         untold = req.content_length is None and len(raw) == req.max_content_length
         more = untold and req.environ["wsgi.input"].read(1)
+        if len(raw) < (req.content_length or 0):
+            # gunicorn gives what there is of it; of a form, that could be a whole one with half a password.
+            raise EOFError
     except RequestEntityTooLarge:
         raise PayloadTooLargeError from None
     except Exception:

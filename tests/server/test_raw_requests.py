@@ -35,6 +35,10 @@ def test_what_is_not_quite_http_is_refused_and_leaves_one_line_in_the_log(
         answer = sent(address, CHUNKED + body)
         assert answer.startswith("HTTP/1.1 400 "), answer
         assert '"code":"BAD_REQUEST"' in answer
+    for body in ('{"email":"alice@example.org","password":"violet-tractor-19-sings"}', "username=a&password=violet"):
+        kind = "application/json" if body.startswith("{") else "application/x-www-form-urlencoded"
+        head = f"POST /api/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nContent-Length: 100\r\n\r\n"
+        assert "The body cannot be read." in sent(address, head + body)
     # Neither the path nor a line of the log is what a header or an escape says.
     moved = sent(address, "GET /x/api/auth/me HTTP/1.1\r\nHost: x\r\nSCRIPT_NAME: /x\r\nConnection: close\r\n\r\n")
     assert moved.startswith("HTTP/1.1 404 ")
