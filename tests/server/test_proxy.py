@@ -1,10 +1,12 @@
 """The shipped nginx configuration, run: what a client may say, what nginx says by itself, what it does twice."""
 
+import json
 import re
 import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
@@ -18,7 +20,9 @@ import pytest
 from flask import Flask
 
 from authapp import errors
+from authapp.errors import AuthError
 from tests.factories import ALICE, PASSWORD
+from tests.server import slow
 from tests.server.conftest import starting
 from tests.server.proxy import SHIPPED, Proxy, configured, nginx
 from tests.services import free_port
@@ -26,6 +30,7 @@ from tests.services import free_port
 pytestmark = [pytest.mark.server, pytest.mark.any_database]
 
 SECRET = "a-token-from-a-mail"
+AT_ONCE = 100
 OTHER_ADDRESS = "127.0.0.9"
 LIES = {"X-Forwarded-For": "6.6.6.6, 127.0.0.1", "X_Forwarded_For": "6.6.6.6", "X-Forwarded-Proto": "http"}
 
@@ -118,7 +123,7 @@ def _received(connection: ssl.SSLSocket) -> bytes:
         return b""
 
 
-def assert_refused(answer: httpx.Response, refusal: type[errors.AuthError]) -> None:
+def assert_refused(answer: httpx.Response, refusal: type[AuthError]) -> None:
     """Check that nginx says what the service would, and in all of its form."""
     expected = {"success": False, "error": {"code": refusal.code, "message": refusal.message}}
     assert (answer.status_code, answer.json()) == (refusal.status, expected)
@@ -137,6 +142,17 @@ def test_shipped_configuration_is_valid(tmp_path: Path):
     done = subprocess.run([*command, "-t"], capture_output=True, text=True, check=False)
     assert (done.returncode, "test is successful" in done.stderr) == (0, True), done.stderr
     assert "warn" not in done.stderr
+
+
+def test_shipped_configuration_refuses_in_the_words_of_the_service():
+    refusals = [thing for thing in vars(errors).values() if isinstance(thing, type) and issubclass(thing, AuthError)]
+    known = {(refusal.status, refusal.code, refusal.message) for refusal in refusals}
+    found = re.findall(r"return (\d+) '(.*)\\n';", SHIPPED.read_text())
+    assert len(found) == 6
+    for status, text in found:
+        body = json.loads(text)
+        assert body["success"] is False
+        assert (int(status), body["error"]["code"], body["error"]["message"]) in known
 
 
 def test_shipped_configuration_never_sends_twice_what_a_node_may_have_acted_on():
@@ -176,7 +192,9 @@ def test_answers_of_a_node_pass_as_they_are(client: httpx.Client, proxied: Proxy
     assert ' from-the-client.1 127.0.0.9 "GET /api/auth/me" 401 ' in proxied.log()
     large = client.post("/api/auth/login", content=b"x" * 20_000, headers={"Content-Type": "application/json"})
     assert (large.status_code, large.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
-    assert client.get("/api/auth/none", headers={"X-Request-ID": "no good"}).headers["X-Request-ID"] != "no good"
+    for headers in ({}, {"X-Request-ID": "no good"}):
+        made = client.get("/api/auth/none", headers=headers).headers["X-Request-ID"]
+        assert f' {made} 127.0.0.9 "GET /api/auth/none" 404 ' in proxied.log()
 
 
 @pytest.mark.long
@@ -190,6 +208,16 @@ def test_what_nginx_refuses_itself_is_in_the_envelope(client: httpx.Client, prox
         assert answer.startswith("HTTP/1.1 400 "), (head, answer)
         assert '"code":"BAD_REQUEST"' in answer, (head, answer)
     assert_refused(client.get("/authapp-refusals/503"), errors.NotFoundError)
+
+
+@pytest.mark.long
+def test_an_address_has_so_many_requests_at_once_and_leaves_the_others_theirs(client: httpx.Client, proxied: Proxy):
+    with slow.crowd(proxied.address, AT_ONCE + 1, slow.body) as clients:
+        deadline = time.monotonic() + 10
+        while not any(one.got for one in clients) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert_refused(httpx.get(f"{proxied.address}/api/auth/me", verify=proxied.trust), errors.RateLimitedError)
+        assert client.get("/api/auth/me").status_code == 401
 
 
 @pytest.mark.long
