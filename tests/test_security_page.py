@@ -62,7 +62,7 @@ def test_states_are_known_and_counted_and_what_is_met_is_shown(page: str):
 
 
 def test_every_test_and_file_that_is_named_exists(page: str, root: Path):
-    named = re.findall(r"[` ]((?:tests|authapp)/[\w/.]+\.py)(?:::(\w+))?", page)
+    named = re.findall(r"[` ]((?:tests|authapp|deploy)/[\w/.]+\.(?:py|conf))(?:::(\w+))?", page)
     assert named
     for path, test in named:
         assert (root / path).exists(), path
