@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.parser import BytesParser
 from email.policy import default
@@ -64,22 +65,49 @@ def starting(app: Flask, root: Path, logs: Path) -> Iterator[StartNode]:
     with ExitStack() as nodes:
 
         def start(*, workers: int, **settings: object) -> str:
-            environment = {
-                "APP_ENV": "production",
-                "SECRET_KEY": secret,
-                "AUTH_PUBLIC_URL": "https://auth.example.org",
-                "DATABASE_URL": app.config["DATABASE_URL"],
-                "WEB_CONCURRENCY": str(workers),
-                **{name: str(value) for name, value in settings.items()},
-            }
+            environment = production(app, workers=workers, **{"SECRET_KEY": secret, **settings})
             return nodes.enter_context(running(root, environment, logs))
 
         yield start
 
 
+def production(app: Flask, *, workers: int, **settings: object) -> dict[str, str]:
+    """Give the environment of a service of several workers on the database of this application."""
+    given = {
+        "APP_ENV": "production",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "AUTH_PUBLIC_URL": "https://auth.example.org",
+        "DATABASE_URL": app.config["DATABASE_URL"],
+        "WEB_CONCURRENCY": workers,
+        **settings,
+    }
+    return {name: str(value) for name, value in given.items()}
+
+
+@dataclass(frozen=True)
+class Service:
+    """A gunicorn that runs: its address, its arbiter, and the file that it prints to."""
+
+    address: str
+    arbiter: "subprocess.Popen[bytes]"
+    log: Path
+
+    def workers(self) -> list[int]:
+        """Give the process ids of its workers, as they are now."""
+        children = Path(f"/proc/{self.arbiter.pid}/task/{self.arbiter.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
+
 @contextmanager
 def running(root: Path, environment: dict[str, str], logs: Path) -> Iterator[str]:
-    """Run gunicorn until the block is left; what it printed stands in a file under `logs`.
+    """Run gunicorn until the block is left, and give its address; what it printed stands in a file under `logs`."""
+    with serving(root, environment, logs) as service:
+        yield service.address
+
+
+@contextmanager
+def serving(root: Path, environment: dict[str, str], logs: Path, *, wsgi: str = "wsgi:app") -> Iterator[Service]:
+    """Run gunicorn until the block is left, for tests that have to do with its processes.
 
     As `make run` does it: the settings are not tried in a process of their own before, which takes a second.
     """
@@ -94,7 +122,7 @@ def running(root: Path, environment: dict[str, str], logs: Path) -> Iterator[str
     log = logs / f"gunicorn-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "wsgi:app"],
+            [sys.executable, "-m", "gunicorn", wsgi],
             cwd=root,
             env={**ours, **environment},
             stdout=output,
@@ -103,7 +131,7 @@ def running(root: Path, environment: dict[str, str], logs: Path) -> Iterator[str
         try:
             address = f"http://127.0.0.1:{port}"
             _wait_until_ready(address, process, log)
-            yield address
+            yield Service(address, process, log)
         finally:
             process.terminate()
             try:
