@@ -1,7 +1,9 @@
 """gunicorn's settings: `gunicorn wsgi:app` reads this file by itself."""
 
 import contextlib
+import functools
 import os
+import select
 import socket
 import sys
 import time
@@ -55,7 +57,10 @@ logger_class = AccessLogger
 
 
 class Worker(ThreadWorker):
-    """gunicorn's worker with threads; that one lets a client who is slow, or never hangs up, hold what others need."""
+    """gunicorn's worker with threads; that one lets a client who is slow, or never hangs up, hold what others need.
+
+    And whoever connects while it stops it lets wait, only to hang up on them at its end.
+    """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -89,6 +94,19 @@ class Worker(ThreadWorker):
                 elif now - since > _REQUEST_SECONDS:
                     conn.sock.shutdown(socket.SHUT_RD)
 
+    def set_accept_enabled(self, enabled):
+        """Stop accepting for good, when the worker is to end: take who is waiting, and close the socket at once.
+
+        While other processes have it open they serve whoever connects, after the last one it is refused.
+        """
+        super().set_accept_enabled(enabled)
+        if enabled or (self.alive and self.ppid == os.getppid()):
+            return
+        for listener in self.sockets:
+            while self.nr_conns < self.worker_connections and select.select([listener], [], [], 0)[0]:
+                self.accept(listener)
+            listener.close()
+
 
 worker_class = Worker
 
@@ -105,20 +123,53 @@ def _try_settings():
     return 0
 
 
-def on_starting(server):
-    """Try the settings before there is a socket or a worker: else every worker would fail at them, one by one.
-
-    In a process of its own, because what the arbiter had imported no SIGHUP could reload. `make run` has just tried
-    them by migrating, and need not wait twice.
-    """
-    if os.environ.get("AUTHAPP_GREETING"):
-        return
+def _trial():
+    """Try the settings in a process of its own, because what the arbiter had imported no SIGHUP could reload."""
     trial = os.fork()
     if trial == 0:
         os._exit(_try_settings())
     _, status = os.waitpid(trial, 0)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _reload(server, reload):
+    """Have new workers with new settings, unless these do not work: gunicorn would end with the workers that fail.
+
+    gunicorn dismisses the old workers while the new ones are still loading; here they serve until those can.
+    """
+    if _trial():
+        server.log.error("These settings do not work: the workers stay as they are.")
+        return
+    youngest, dismiss_old = server.worker_age, server.manage_workers
+
+    def dismiss_old_in_time():
+        server.manage_workers = dismiss_old
+        deadline = time.monotonic() + timeout
+        while any(_is_loading(worker) for worker in server.WORKERS.values() if worker.age > youngest):
+            if time.monotonic() > deadline:
+                break
+            server.reap_workers()
+            time.sleep(0.05)
+        dismiss_old()
+
+    server.manage_workers = dismiss_old_in_time
+    reload()
+
+
+def _is_loading(worker):
+    """Say whether a worker has given no sign of life yet, which it dates by the time since the machine started."""
+    return worker.tmp.last_update() > time.monotonic()
+
+
+def on_starting(server):
+    """Try the settings before there is a socket or a worker: else every worker would fail at them, one by one.
+
+    `make run` has just tried them by migrating, and need not wait twice.
+    """
+    server.handle_hup = functools.partial(_reload, server, server.handle_hup)
+    status = 0 if os.environ.get("AUTHAPP_GREETING") else _trial()
     if status:
-        sys.exit(os.waitstatus_to_exitcode(status))
+        sys.exit(status)
 
 
 def when_ready(server):
