@@ -24,8 +24,11 @@ _MIN_DISTINCT_CHARACTERS = 8
 # How the names of our settings begin that no other program has by chance.
 _OURS = ("AUTH_", "JWT_", "MAIL_")
 
-# What has been printed in a README, ours included, is known to everybody.
-_EXAMPLE_SECRETS = ("change-me", "changeme", "your-secret", "your_secret", "secret-key-here", "example", "placeholder")
+# What has been printed in a README or a test, ours included, is known to everybody; nothing made at random has words.
+_EXAMPLE_SECRETS = (
+    "secret", "password", "change-me", "change_me", "changeme", "example", "placeholder", "nobody", "development",
+    "abcdefgh", "12345678",
+)  # fmt: skip
 
 
 class ConfigError(click.ClickException):

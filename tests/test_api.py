@@ -35,7 +35,7 @@ TOO_LARGE = (413, "PAYLOAD_TOO_LARGE")
 INTERNAL = (500, "INTERNAL_ERROR")
 UNAVAILABLE = (503, "SERVICE_UNAVAILABLE")
 GENERATED_ID = re.compile(r"[0-9a-f]{32}")
-SECRET = "s3cr3t-that-only-the-log-may-have"
+SECRET = "secret-that-only-the-log-may-have"
 
 
 def assert_ours(answer: TestResponse) -> None:

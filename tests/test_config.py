@@ -1,6 +1,7 @@
 """Settings: where a value comes from, and the one line with which a wrong one stops the start."""
 
 import os
+import secrets
 import stat
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from authapp import config, create_app, settings
 from authapp.config import ConfigError
 from authapp.testing import FAST_PASSWORD_HASH
 
-SECRET = "Zr8-kT2_mV5xQ9bL1wN7cH4jD6fS3gA0"
+SECRET = secrets.token_urlsafe(48)
 SOUND = {
     "SECRET_KEY": SECRET,
     "AUTH_PUBLIC_URL": "https://auth.example.com",
@@ -122,6 +123,8 @@ def test_password_hash_with_its_numbers_is_taken():
         ("change-me-change-me-change-me-change-me", "an example"),
         ("Your-Secret-key-0123456789-abcdefghijkl", "an example"),
         ("a" * 48, "an example"),
+        ("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz", "an example"),
+        ("our very own Secret, which we made up ourselves", "an example"),
     ],
 )
 def test_production_refuses_a_secret_that_can_be_guessed(secret: str | None, reason: str):
@@ -191,7 +194,9 @@ def test_host_applications_own_name_for_the_database_is_read_too(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    "value", ["first-" + SECRET + ", second-" + SECRET + ",", ["first-" + SECRET, "second-" + SECRET]]
+    "value",
+    ["first-" + SECRET + ", second-" + SECRET + ",", ["first-" + SECRET, "second-" + SECRET]],
+    ids=["text", "list"],
 )
 def test_earlier_secrets_are_read_from_text_and_from_a_list(value: object):
     fallbacks = start(SECRET_KEY_FALLBACKS=value).config["SECRET_KEY_FALLBACKS"]

@@ -1,6 +1,7 @@
 """docs/embed.md: its blocks are one application, and this builds and runs it as printed."""
 
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -39,7 +40,7 @@ def run(folder: Path, command: str) -> str:
         env={
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "PYTHONPATH": str(root),
-            "SECRET_KEY": "vq3Yc0mQ9sX7eL2nT5uB8wK1zR4aD6hJ",
+            "SECRET_KEY": secrets.token_urlsafe(48),
         },
         capture_output=True,
         text=True,

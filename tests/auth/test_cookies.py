@@ -1,5 +1,6 @@
 """Cookie mode: which cookies are set and cleared, for whom, with which attributes, and what they open."""
 
+import secrets
 from datetime import UTC, datetime, timedelta
 from http.cookies import SimpleCookie
 
@@ -28,7 +29,11 @@ PLACES = [
     ("csrf_access_token", "/", False),
     ("csrf_refresh_token", "/", False),
 ]
-PRODUCTION = {"APP_ENV": "production", "AUTH_PUBLIC_URL": "https://auth.example.com"}
+PRODUCTION = {
+    "APP_ENV": "production",
+    "SECRET_KEY": secrets.token_urlsafe(48),
+    "AUTH_PUBLIC_URL": "https://auth.example.com",
+}
 FRONT_END = "https://app.example.com"
 EVIL = "https://evil.example.net"
 NOW = datetime(2031, 5, 6, 7, 8, 9, 900_000, tzinfo=UTC)

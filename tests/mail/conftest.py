@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import secrets
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ from tests.services import free_port
 # What an application outside development must be given.
 PRODUCTION = {
     "APP_ENV": "production",
-    "SECRET_KEY": "0bV7rWq2Xk9TzLhJm4YcNf8sGdPeUa3QiR6oHvKtB1w",
+    "SECRET_KEY": secrets.token_urlsafe(48),
     "AUTH_PUBLIC_URL": "https://auth.example.org",
 }
 

@@ -3,6 +3,7 @@
 Its form login is the OAuth2 password grant; that one answers at the top level, as RFC 6749 has it, not in the envelope.
 """
 
+import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -166,7 +167,7 @@ def test_access_token_claims_who_until_when_and_what_for(tokens: dict[str, Any])
 def test_settings_keep_their_names(app: Flask):
     """`ALGORITHM` is taken for `JWT_ALGORITHM`, whose other values want a key pair beside them."""
     environ = {
-        "SECRET_KEY": "kzR4cUuV8nQw2LtYp0sXj6BhGf3DmAe9",
+        "SECRET_KEY": secrets.token_urlsafe(48),
         "ALGORITHM": "RS256",
         "JWT_PRIVATE_KEY": key_pair("RS256")[0],
         "ACCESS_TOKEN_EXPIRE_MINUTES": "5",
