@@ -121,9 +121,6 @@ def read(req: Request) -> bytes:
         raise BadRequestError("The body cannot be read.", headers={"Connection": "close"}) from None
     if more:
         raise PayloadTooLargeError
-    if req.content_length is not None and len(raw) < req.content_length:
-        # The client is gone; the beginning of a form is a form too, and of a password a password.
-        raise BadRequestError("The body is shorter than it was said to be.", headers={"Connection": "close"})
     return raw
 
 
