@@ -16,17 +16,16 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 from sqlalchemy.sql.dml import UpdateBase
 
-from authapp import sqlite
+from authapp import mariadb, sqlite
 from authapp.config import is_in_memory
 from authapp.errors import ServiceUnavailableError
 from authapp.extensions import db
 
 T = TypeVar("T", bound=object)
 
-CONNECT_TIMEOUT_SECONDS = 2
-STATEMENT_TIMEOUT_SECONDS = 5
-_LOCK_TIMEOUT_SECONDS = 2
-_SQLITE_BUSY_SECONDS = 5
+# Longer than the pool is ever waited for where the database is well; a request is refused within two seconds.
+_POOL_TIMEOUT_SECONDS = 1.5
+_SQLITE_BUSY_SECONDS = 4
 
 # MariaDB and MySQL: deadlock, lock wait timeout, record changed since last read (MariaDB 11.6 and later).
 _TRANSIENT_CODES = (1213, 1205, 1020)
@@ -73,22 +72,23 @@ def engine_options(url: URL | str) -> dict[str, Any]:
         # with it: a read never locks, and two writers wait for each other instead of failing half-way.
         connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS, "factory": sqlite.Connection}
         # One in memory is a single connection, for which there is no pool to size.
-        pool = {} if is_in_memory(url) else {"pool_size": 10, "max_overflow": 22, "pool_timeout": _SQLITE_BUSY_SECONDS}
+        pool = {} if is_in_memory(url) else {"pool_size": 10, "max_overflow": 22, "pool_timeout": _POOL_TIMEOUT_SECONDS}
         return {"hide_parameters": True, "connect_args": connect, **pool}
-    session = f"SET SESSION innodb_lock_wait_timeout={_LOCK_TIMEOUT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
+    session = f"SET SESSION innodb_lock_wait_timeout={mariadb.LOCK_TIMEOUT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
     return {
         "hide_parameters": True,
+        "module": mariadb.DRIVER,
         # A lost compare-and-set must be able to read the row that won.
         "isolation_level": "READ COMMITTED",
         "pool_pre_ping": True,
         "pool_recycle": 1800,
-        "pool_timeout": 2,
+        "pool_timeout": _POOL_TIMEOUT_SECONDS,
         "pool_size": 10,
         "max_overflow": 10,
         "connect_args": {
-            "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-            "read_timeout": STATEMENT_TIMEOUT_SECONDS,
-            "write_timeout": STATEMENT_TIMEOUT_SECONDS,
+            "connect_timeout": mariadb.CONNECT_TIMEOUT_SECONDS,
+            "read_timeout": mariadb.STATEMENT_TIMEOUT_SECONDS,
+            "write_timeout": mariadb.STATEMENT_TIMEOUT_SECONDS,
             "init_command": session,
         },
     }
@@ -117,7 +117,11 @@ def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] |
 
 
 def reading() -> Session:
-    """Open a session of its own, to load objects with and then hold nothing; see `take_in`."""
+    """Open a session of its own, to load objects with and then hold nothing; see `take_in`.
+
+    What is only read had better be read so: a transaction that is open when the request's context ends can fail where
+    nobody answers the error any more.
+    """
     return Session(db.engine, expire_on_commit=False)
 
 

@@ -78,7 +78,8 @@ def rotate(claims: Claims, client: Client) -> tuple[User, Session]:
 def list_alive(user_id: uuid.UUID) -> Sequence[Session]:
     """List the user's sessions that can still be used, newest first, and no more than anybody would read."""
     mine = select(Session).join(User).where(User.id == user_id, is_alive(), Session.expires_at > clock.now())
-    return db.session.scalars(mine.order_by(Session.id.desc()).limit(_MOST_LISTED)).all()
+    with database.reading() as reader:
+        return reader.scalars(mine.order_by(Session.id.desc()).limit(_MOST_LISTED)).all()
 
 
 def end(sid: uuid.UUID, user_id: uuid.UUID, *, reason: str) -> bool:
