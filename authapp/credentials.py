@@ -28,8 +28,7 @@ def confirm_password(user_id: uuid.UUID, password: str) -> User:
     Raises `InvalidCredentialsError`, `RateLimitedError`, `ServerBusyError`, `TokenInvalidError` when the user is gone,
     and `TokenRevokedError` when the account is disabled.
     """
-    with _trying(user_id), passwords.place():
-        user = _load(user_id)
+    with _trying(user_id), passwords.place(lambda: _load(user_id)) as user:
         _check(user, password)
     return database.take_in(user)
 
@@ -48,8 +47,7 @@ def change_password(user_id: uuid.UUID, *, current_password: str, new_password: 
 
     Raises what `confirm_password` does, and `ValidationError`.
     """
-    with _trying(user_id), passwords.place():
-        user = _load(user_id)
+    with _trying(user_id), passwords.place(lambda: _load(user_id)) as user:
         _check(user, current_password)
         password_hash = _hash(user, new_password, field="new_password")
     if not _set(user, password_hash=password_hash, epoch=User.epoch + 1):
@@ -92,8 +90,8 @@ def reset(token: str, new_password: str, *, client: clients.Client | None = None
 
 def _reset(token: str, new_password: str) -> User:
     user_id = links.check(token, links.RESET_PASSWORD)
-    with passwords.place():
-        password_hash = _hash(_load(user_id), new_password, field="new_password")
+    with passwords.place(lambda: _load(user_id)) as before:
+        password_hash = _hash(before, new_password, field="new_password")
     redeemed = links.redeem(token, links.RESET_PASSWORD)
     user = db.session.get(User, redeemed.user_id)
     if redeemed.again or user is None or user.email != redeemed.email or not user.is_active:

@@ -22,7 +22,7 @@ _GREETING_TIMEOUT_SECONDS = 1.5
 _PING_TIMEOUT_SECONDS = 0.75
 # A server that refuses does so at once; one that takes as long hangs.
 _HANGS_AFTER_SECONDS = 1
-_PAUSE_SECONDS = 1
+_PAUSE_SECONDS = 0.5
 
 if TYPE_CHECKING:
     _Connection = pymysql.connections.Connection[pymysql.cursors.Cursor]
@@ -66,7 +66,7 @@ class Connection(_Connection):
 
     def connect(self, sock: Any = None) -> None:
         """Connect and log in. `connect_timeout` is over with the socket, and a server that hangs has one for us."""
-        with _doors[self.host, self.port, self.unix_socket].passing(), self._answered_within(_GREETING_TIMEOUT_SECONDS):
+        with self._answered_within(_GREETING_TIMEOUT_SECONDS):
             super().connect(sock)
 
     def ping(self, reconnect: Any = False) -> None:
@@ -91,5 +91,12 @@ class Connection(_Connection):
 
 _doors: defaultdict[tuple[object, ...], Door] = defaultdict(Door)
 
-DRIVER = SimpleNamespace(**{**vars(pymysql), "connect": Connection, "Connect": Connection})
+
+def _connect(**options: Any) -> Connection:
+    # The door comes first: only to make the object takes longer than a whole request, it prepares for TLS.
+    with _doors[tuple(options.get(name) for name in ("host", "port", "unix_socket"))].passing():
+        return Connection(**options)
+
+
+DRIVER = SimpleNamespace(**{**vars(pymysql), "connect": _connect})
 """PyMySQL with these connections, for `create_engine(module=…)`."""

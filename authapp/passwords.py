@@ -6,9 +6,10 @@ more waiting, the rest are told to come back. Whoever takes a place holds no dat
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from threading import BoundedSemaphore, Lock
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import current_app
@@ -16,6 +17,8 @@ from werkzeug.security import check_password_hash, generate_password_hash
 from zxcvbn import zxcvbn
 
 from authapp.errors import ServerBusyError, ValidationError
+
+T = TypeVar("T")
 
 # Far more than any password: to bring a text to its one form takes the square of its length, where it is all accents.
 _MOST_CHARACTERS = 4096
@@ -37,24 +40,28 @@ class Gate:
         self._free = concurrency + queue
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Wait for a place and hold it. Raises `ServerBusyError` when too many wait already."""
+    def place(self, read: Callable[[], T] | None = None) -> Iterator[T | None]:
+        """Wait for a place and hold it, with what `read` gives. Raises `ServerBusyError` when too many wait already.
+
+        It is read before the wait: whoever hashes keeps the others waiting, and should not wait for a database himself.
+        """
         with self._lock:
             if not self._free:
                 raise ServerBusyError
             self._free -= 1
         try:
+            found = read() if read else None
             with self._places:
-                yield
+                yield found
         finally:
             with self._lock:
                 self._free += 1
 
 
-def place() -> AbstractContextManager[None]:
-    """Take a place at this application's gate; to be entered before any SQL."""
+def place(read: Callable[[], T] | None = None) -> AbstractContextManager[T]:
+    """Take a place at this application's gate; to be entered before any SQL but that of `read`, see `Gate.place`."""
     gate: Gate = current_app.extensions["authapp"].gate
-    return gate.place()
+    return cast("AbstractContextManager[T]", gate.place(read))
 
 
 def hash(password: str) -> str:

@@ -105,8 +105,7 @@ def authenticate_user(email: str, password: str, *, client: clients.Client | Non
     with limits.attempt(InvalidCredentialsError) as attempt:
         attempt.count(limits.FAILED_LOGINS, address, network)
         attempt.count(limits.FAILED_LOGINS_OF_CLIENT, network)
-        with passwords.place():
-            user, is_at_home = _load(address, network)
+        with passwords.place(lambda: _load(address, network)) as (user, is_at_home):
             if not is_at_home:
                 attempt.count(limits.FAILED_LOGINS_TO_ACCOUNT, address)
             if not passwords.verify(password, user.password_hash if user else None) or user is None:
