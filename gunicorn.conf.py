@@ -6,6 +6,7 @@ import os
 import select
 import socket
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -64,15 +65,17 @@ class Worker(ThreadWorker):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.since = {}
+        self.since, self.lock = {}, threading.Lock()
 
     def handle(self, conn):
         """Serve a request on this connection, in a thread."""
-        self.since[conn] = time.monotonic()
+        with self.lock:
+            self.since[conn] = time.monotonic()
         try:
             return super().handle(conn)
         finally:
-            del self.since[conn]
+            with self.lock:
+                del self.since[conn]
 
     def finish_request(self, conn, fs):
         """Wait for the client to hang up, two seconds at most, in a thread: gunicorn takes no connection meanwhile."""
@@ -86,7 +89,9 @@ class Worker(ThreadWorker):
         """Say that the worker is alive, as it does every second, and end what has taken too long."""
         super().notify()
         now = time.monotonic()
-        for conn, since in list(self.since.items()):
+        with self.lock:
+            begun = list(self.since.items())
+        for conn, since in begun:
             # What reads a body that breaks off refuses it, and the refusal still goes out.
             with contextlib.suppress(OSError):
                 if now - since > _ANSWER_SECONDS:

@@ -23,8 +23,8 @@ from authapp.extensions import db
 
 T = TypeVar("T", bound=object)
 
-# Longer than the pool is ever waited for where the database is well; a request is refused within two seconds.
-_POOL_TIMEOUT_SECONDS = 1.5
+# Far longer than a connection is waited for where the database is well.
+_POOL_TIMEOUT_SECONDS = 1
 _SQLITE_BUSY_SECONDS = 4
 
 # MariaDB and MySQL: deadlock, lock wait timeout, record changed since last read (MariaDB 11.6 and later).
@@ -71,8 +71,9 @@ def engine_options(url: URL | str) -> dict[str, Any]:
         # With this isolation level the driver opens a transaction at the first write, and takes the write lock
         # with it: a read never locks, and two writers wait for each other instead of failing half-way.
         connect = {"isolation_level": "IMMEDIATE", "timeout": _SQLITE_BUSY_SECONDS, "factory": sqlite.Connection}
-        # One in memory is a single connection, for which there is no pool to size.
-        pool = {} if is_in_memory(url) else {"pool_size": 10, "max_overflow": 22, "pool_timeout": _POOL_TIMEOUT_SECONDS}
+        # One in memory is a single connection, for which there is no pool to size. In a file there may be as many as
+        # gunicorn.conf.py has threads, since each of them may wait for the one who writes.
+        pool = {} if is_in_memory(url) else {"pool_size": 10, "max_overflow": 54, "pool_timeout": _POOL_TIMEOUT_SECONDS}
         return {"hide_parameters": True, "connect_args": connect, **pool}
     session = f"SET SESSION innodb_lock_wait_timeout={mariadb.LOCK_TIMEOUT_SECONDS}, sql_mode='STRICT_ALL_TABLES'"
     return {

@@ -18,7 +18,7 @@ CONNECT_TIMEOUT_SECONDS = 2
 STATEMENT_TIMEOUT_SECONDS = 3
 # Shorter than a statement's time, so that the server says what was waited for.
 LOCK_TIMEOUT_SECONDS = 2
-_GREETING_TIMEOUT_SECONDS = 1.5
+GREETING_TIMEOUT_SECONDS = 1.5
 _PING_TIMEOUT_SECONDS = 0.75
 # A server that refuses does so at once; one that takes as long hangs.
 _HANGS_AFTER_SECONDS = 1
@@ -66,7 +66,7 @@ class Connection(_Connection):
 
     def connect(self, sock: Any = None) -> None:
         """Connect and log in. `connect_timeout` is over with the socket, and a server that hangs has one for us."""
-        with self._answered_within(_GREETING_TIMEOUT_SECONDS):
+        with self._answered_within(GREETING_TIMEOUT_SECONDS):
             super().connect(sock)
 
     def ping(self, reconnect: Any = False) -> None:
@@ -76,7 +76,7 @@ class Connection(_Connection):
 
     def rollback(self) -> None:
         """Undo what is open. Where no answer comes, the server does so by itself, once it finds us gone."""
-        with self._answered_within(_GREETING_TIMEOUT_SECONDS):
+        with self._answered_within(GREETING_TIMEOUT_SECONDS):
             super().rollback()
 
     @contextmanager

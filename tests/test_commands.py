@@ -250,6 +250,18 @@ def test_command_that_finds_no_database_says_how_to_make_it(make_app: MakeApp, m
 
 
 @pytest.mark.any_database
+def test_every_command_says_in_one_line_that_the_database_is_away(make_app: MakeApp):
+    app = make_app(DATABASE_URL=AWAY, MAIL_SERVER="127.0.0.1")
+    for name in sorted(set(cli.group.commands) - {"generate-keys", "send-test-mail", "doctor"}):
+        has_argument = any(isinstance(param, click.Argument) for param in cli.group.commands[name].params)
+        arguments = [ALICE] if has_argument else []
+        result = app.test_cli_runner().invoke(args=["auth", name, *arguments], input=TYPED.get(name))
+        assert (result.exit_code, result.stdout) == (1, ""), name
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Error: The database refused: Can't connect to MySQL server on"), name
+
+
+@pytest.mark.any_database
 def test_every_command_is_free_of_what_only_a_terminal_shows(app: Flask):
     make_user(app)
     for arguments in (["list-users"], ["doctor"], ["sessions", ALICE]):

@@ -1,11 +1,14 @@
 """What each kind of database does by itself, and what its driver's errors become."""
 
 import logging
+import socket
 import sqlite3
+import time
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier, Thread
+from typing import Any
 
 import pymysql
 import pytest
@@ -14,7 +17,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from authapp import addresses, afterwards, create_app, database, users
+from authapp import addresses, afterwards, create_app, database, mariadb, users
 from authapp.api import Blueprint
 from authapp.columns import new_id
 from authapp.extensions import db
@@ -190,6 +193,30 @@ def test_statement_that_is_wrong_is_our_error_and_stands_in_the_log(
         assert refusal(answer) == (500, "INTERNAL_ERROR"), statement
         assert caplog.records[-1].message == "internal_error"
         assert caplog.records[-1].exc_info
+
+
+@pytest.mark.any_database
+def test_server_that_hangs_keeps_one_waiting_and_no_connection_long(make_app: MakeApp):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        api = Api(make_app(DATABASE_URL=f"mysql+pymysql://root@127.0.0.1:{silent.getsockname()[1]}/x"))
+        took = []
+        for _ in range(3):
+            began = time.monotonic()
+            assert refusal(api.post("/resend-verification", {"email": ALICE})) == (503, "SERVICE_UNAVAILABLE")
+            took.append(time.monotonic() - began)
+    assert took[0] > mariadb.GREETING_TIMEOUT_SECONDS
+    assert max(took[1:]) < mariadb.GREETING_TIMEOUT_SECONDS
+
+
+@pytest.mark.only_on("mariadb")
+def test_ping_is_given_less_time_than_the_host_gives_a_statement(make_app: MakeApp):
+    """That is an attribute that PyMySQL keeps to itself: had it another name, nothing would be shorter."""
+    host = make_app(SQLALCHEMY_ENGINE_OPTIONS={"connect_args": {"read_timeout": 2}})
+    with engine_of(host).connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        for act, is_short in ((driver.ping, True), (lambda: driver.query("SELECT 1"), False), (driver.rollback, True)):
+            act()
+            assert (driver._sock.gettimeout() < 2) is is_short
 
 
 def _error(kind: type[DBAPIError], original: BaseException) -> DBAPIError:

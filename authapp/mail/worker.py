@@ -7,7 +7,7 @@ import time
 
 from flask import Flask, current_app
 
-from authapp import extensions, traces
+from authapp import database, extensions, traces
 from authapp.mail import delivery, requests
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,10 @@ def watch(app: Flask, woken: threading.Event, over: threading.Event) -> None:
             log.warning("mail_server_unreachable", extra={**where, "error": error})
         except Exception as error:
             sent = 0
-            log.error("mail_delivery_failed", exc_info=traces.to_log(error))
+            if database.is_away(error):
+                log.warning("database_unavailable", extra={"error": type(error).__name__})
+            else:
+                log.error("mail_delivery_failed", exc_info=traces.to_log(error))
         if failures:
             # Not to be woken: a server that refuses our password would soon refuse us for good.
             over.wait(pause(failures))
