@@ -103,13 +103,12 @@ def _claim(id: uuid.UUID, attempts: int) -> OutboxMessage | None:
     database.commit()
     if not claimed:
         return None
-    needed = clock.now() + timedelta(seconds=current_app.config["MAIL_TIMEOUT"])
-    ours = select(OutboxMessage).where(
-        OutboxMessage.id == id, OutboxMessage.attempts == attempts + 1, OutboxMessage.due_at > needed
-    )
+    ours = select(OutboxMessage).where(OutboxMessage.id == id, OutboxMessage.attempts == attempts + 1)
     with database.reading() as reader:
         message: OutboxMessage | None = reader.scalar(ours)
-        return message
+    needed = timedelta(seconds=current_app.config["MAIL_TIMEOUT"])
+    is_time_left = message and message.due_at and message.due_at > clock.now() + needed
+    return message if is_time_left else None
 
 
 def _deliver(connection: Connection, message: OutboxMessage) -> bool:

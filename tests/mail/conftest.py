@@ -61,6 +61,13 @@ def recipients(messages: list[EmailMessage]) -> list[str]:
     return [message["To"] for message in messages]
 
 
+def content(message: EmailMessage, kind: str) -> str:
+    part = message.get_body((kind,))
+    assert part is not None
+    found: str = part.get_content()
+    return found
+
+
 class MailServer:
     """A mail server: it takes what comes, save what it was told to refuse or to be cut off at."""
 

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
@@ -20,20 +19,23 @@ from authapp.extensions import db
 from authapp.mail import delivery, outbox
 from authapp.mail.models import MailRequest, OutboxMessage
 from tests.factories import ALICE, BOB, CAROL, Api, data, mails, make_user
-from tests.mail.conftest import NOON, PRODUCTION, MailingApp, MailServer, deliver, make_certificate, queue, recipients
+from tests.mail.conftest import (
+    NOON,
+    PRODUCTION,
+    MailingApp,
+    MailServer,
+    content,
+    deliver,
+    make_certificate,
+    queue,
+    recipients,
+)
 from tests.services import free_port
 from tests.statements import heard, just_before
 
 
 class KilledError(BaseException):
     """The end of the process, where no `except` and no rollback would come to pass."""
-
-
-def content(message: EmailMessage, kind: str) -> str:
-    part = message.get_body((kind,))
-    assert part is not None
-    found: str = part.get_content()
-    return found
 
 
 def test_mail_arrives_whole(mailing_app: MailingApp, mail_server: MailServer):
