@@ -30,7 +30,7 @@ _WORD = re.compile(rb"[A-Za-z]+")
 class FaultyServer:
     """A mail server for any number of clients; a fault is what it answers at a moment, or what it does instead."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
         self.tls = tls
         # The content of every mail that it keeps, and the address that it was for.
         self.taken: list[tuple[str, bytes]] = []
@@ -39,7 +39,7 @@ class FaultyServer:
         self._faults: dict[str, list[bytes]] = defaultdict(list)
         self._always: dict[str, bytes] = {}
         self._lock = threading.Lock()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._clients: set[socket.socket] = set()
         threading.Thread(target=self._accept, daemon=True).start()
