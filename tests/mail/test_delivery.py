@@ -1,5 +1,6 @@
 """Delivery to a real mail server: nothing is lost, nothing is sent twice, and one bad mail holds up no other."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -12,9 +13,9 @@ from pathlib import Path
 import pytest
 import time_machine
 from flask import Flask
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
-from authapp import database, links
+from authapp import clock, database, links
 from authapp.extensions import db
 from authapp.mail import delivery, outbox
 from authapp.mail.models import MailRequest, OutboxMessage
@@ -184,6 +185,23 @@ def test_mail_that_was_refused_for_two_days_is_given_up(mailing_app: MailingApp,
     assert (mail.text, mail.html) == ("", "")
     assert mail.last_error is not None
     assert mail_server.seen == []
+
+
+def test_statement_for_operators_has_refused_mails_tried_now_and_none_that_is_being_sent(
+    mailing_app: MailingApp, mail_server: MailServer, root: Path
+):
+    app = mailing_app()
+    queue(app, ALICE, BOB)
+    statements = re.findall("^UPDATE auth_outbox_message .*?;", (root / "docs/operate.md").read_text(), re.MULTILINE)
+    with app.app_context():
+        for to, wait in ((ALICE, timedelta(minutes=30)), (BOB, timedelta(seconds=delivery._CLAIM_SECONDS))):
+            database.change(update(OutboxMessage).where(OutboxMessage.to == to).values(due_at=clock.now() + wait))
+        database.commit()
+        assert delivery.deliver_due() == 0
+        db.session.execute(text(statements[db.engine.dialect.name == "sqlite"]))
+        database.commit()
+        assert delivery.deliver_due() == 1
+    assert recipients(mail_server.taken) == [ALICE]
 
 
 def test_mail_that_was_refused_for_a_while_arrives(mailing_app: MailingApp, mail_server: MailServer):
