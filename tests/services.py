@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pymysql
 import pytest
@@ -80,10 +81,11 @@ class Server:
 
 def program(name: str) -> str:
     """Find a program; without it the test is skipped, or fails where services are required."""
-    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
-    if found:
-        return found
-    reason = f"{name} is not installed"
+    return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin") or lacking(f"no {name} here")
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip a test that this machine has not all for, or fail it where services are required."""
     if os.environ.get("REQUIRE_SERVICES") == "1":
         pytest.fail(reason)
     pytest.skip(reason)

@@ -237,7 +237,9 @@ def test_no_token_of_a_link_is_logged(tmp_path: Path, client: httpx.Client, prox
     with nginx(tmp_path / "nginx", [f"127.0.0.1:{free_port()}"]) as alone, _client(alone) as other:
         assert_refused(other.get(page, headers=referred), errors.ServiceUnavailableError)
         assert_refused(other.post(page, content=b"x" * 70_000, headers=referred), errors.PayloadTooLargeError)
-        assert f"said={502}" in alone.log()
+        assert '"GET /api/auth/reset-password" 503 ' in alone.log()
+        assert '"POST /api/auth/reset-password" 413 ' in alone.log()
+        assert "said=502" in alone.log()
         assert SECRET not in alone.log()
 
 
