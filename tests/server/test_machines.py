@@ -187,7 +187,7 @@ def test_clients_on_both_machines_that_refresh_one_token_at_once_get_the_one_suc
             answers = list(threads.map(send, cluster.clients * CLIENTS))
             assert Counter(answer.status_code for answer in answers) == {200: 2 * CLIENTS}
             (token,) = {data(answer)["refresh_token"] for answer in answers}
-    figure("refreshes at once over two machines with one successor", f"{ROUNDS} of {2 * CLIENTS}")
+    figure("rounds of so many refreshes over two machines, each with one successor", f"{ROUNDS} of {2 * CLIENTS}")
     assert refresh(cluster.clients[1], {"refresh_token": oldest}) == (401, "TOKEN_REUSED")
     assert refresh(cluster.clients[0], {"refresh_token": token}) == REVOKED
 
