@@ -60,6 +60,8 @@ def network(machines: int) -> Iterator[Network]:
             machine = Machine(f"authapp-{mark}-{number}", f"{subnet}.{number + 1}", f"aa{mark}{number}")
             _make(undone, "netns", "add", machine.name, undo=("netns", "delete", machine.name))
             undone.callback(_end_processes, machine)
+            cable = ("type", "veth", "peer", "name", "eth0", "netns", machine.name)
+            _make(undone, "link", "add", machine.cable, *cable, undo=("link", "delete", machine.cable))
             _connect(machine, bridge)
             found.machines.append(machine)
         yield found
@@ -75,7 +77,6 @@ def _make(undone: ExitStack, *command: str, undo: tuple[str, ...]) -> None:
 
 def _connect(machine: Machine, bridge: str) -> None:
     inside = ("-netns", machine.name)
-    _ip("link", "add", machine.cable, "type", "veth", "peer", "name", "eth0", "netns", machine.name)
     _ip("link", "set", machine.cable, "master", bridge, "up")
     _ip(*inside, "address", "add", f"{machine.address}/24", "dev", "eth0")
     _ip(*inside, "link", "set", "eth0", "up")
