@@ -9,6 +9,7 @@ def describe(user_agent: str | None) -> str | None:
     # Its tables are large, and only the list of sessions needs them.
     import ua_parser
 
-    seen = ua_parser.parse(user_agent or "")
-    names = (part.family for part in (seen.user_agent, seen.os) if part is not None and part.family != "Other")
+    # Not the maker and model of the device, which nobody is told: that is a thousand patterns more.
+    seen = (parse(user_agent or "") for parse in (ua_parser.parse_user_agent, ua_parser.parse_os))
+    names = (part.family for part in seen if part is not None and part.family != "Other")
     return " on ".join(names) or None

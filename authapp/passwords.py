@@ -24,7 +24,7 @@ T = TypeVar("T")
 _MOST_CHARACTERS = 4096
 # As much of a password as zxcvbn rates; what comes after it only makes a password stronger. It takes the square of
 # this, once for each way to read what stands for letters: half as much again, and one password takes half a second.
-_RATED_LENGTH = 48
+_RATED_LENGTH = 40
 # What zxcvbn reads as letters, and how many kinds of them it may try: all ten digits are among them.
 _STAND_INS = "4@8({[<369|1!70$5+%2"
 _MOST_STAND_INS = 10
@@ -95,10 +95,11 @@ def check_policy(password: str, *, email: str, name: str | None = None, field: s
     config, problems = current_app.config, []
     if len(password) > _MOST_CHARACTERS:
         raise ValidationError(details={field: [f"Use at most {config['AUTH_PASSWORD_MAX_LENGTH']} characters."]})
-    length = len(_normalize(password))
-    if length < config["AUTH_PASSWORD_MIN_LENGTH"]:
+    # As it was typed and in its one form: a single sign may stand for three, which makes it no harder to guess.
+    shorter, longer = sorted((len(password), len(_normalize(password))))
+    if shorter < config["AUTH_PASSWORD_MIN_LENGTH"]:
         problems.append(f"Use at least {config['AUTH_PASSWORD_MIN_LENGTH']} characters.")
-    if length > config["AUTH_PASSWORD_MAX_LENGTH"]:
+    if longer > config["AUTH_PASSWORD_MAX_LENGTH"]:
         problems.append(f"Use at most {config['AUTH_PASSWORD_MAX_LENGTH']} characters.")
     if password and config["AUTH_PASSWORD_MIN_SCORE"]:
         problems += _weaknesses(password, [*_words_of_the_service(), email, email.partition("@")[0], name or ""])

@@ -222,7 +222,7 @@ def test_characters_that_stand_for_letters_are_rated_by_their_first_kinds(app: F
     with app.app_context():
         rated = passwords._ratable(stand_ins * 4)
     assert set(rated) == {*stand_ins[: passwords._MOST_STAND_INS], "~"}
-    assert len(rated) == 48
+    assert len(rated) == 40
 
 
 def test_digits_are_rated_as_they_are(api: Api):

@@ -117,18 +117,23 @@ def brand_svg() -> Response:
 
 def answer_error(error: Exception) -> Response:
     """Show what went wrong as a page: with the form again, where pressing its button again may help."""
-    refusal = api.answer_error(error)
-    page = _refused(refusal.status_code, **refusal.get_json()["error"])
+    refusal, purpose = api.answer_error(error), _below_prefix().partition("/")[0]
+    if purpose not in _PAGES:
+        # One of the files that pages are made of, which no person opens.
+        return refusal
+    page = _refused(purpose, refusal.status_code, **refusal.get_json()["error"])
     page.status_code = refusal.status_code
     page.headers.update({name: value for name, value in refusal.headers.items() if name in _KEPT_HEADERS})
     return page
 
 
-def _refused(status: int, *, code: str, message: str, details: Mapping[str, Any] | None = None) -> Response:
-    purpose, token = _purpose(), _token_of_form()
-    if purpose and (code.startswith("LINK_") or "token" in (details or {})):
+def _refused(
+    purpose: str, status: int, *, code: str, message: str, details: Mapping[str, Any] | None = None
+) -> Response:
+    token = _token_of_form()
+    if code.startswith("LINK_") or "token" in (details or {}):
         return _landing(purpose, state="refused")
-    if purpose and token and (status in _WORTH_ANOTHER_TRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+    if token and (status in _WORTH_ANOTHER_TRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
         return _form_page(purpose, token=token, message="" if details else message, errors=details or {})
     return _page("authapp/message.html", message=message)
 
@@ -159,11 +164,6 @@ def _kept_for_a_while(answer: Response) -> Response:
 
 def _below_prefix() -> str:
     return request.path.removeprefix(current_app.config["AUTH_URL_PREFIX"] + "/")
-
-
-def _purpose() -> str | None:
-    name = _below_prefix().partition("/")[0]
-    return name if name in _PAGES else None
 
 
 def _form() -> dict[str, str]:

@@ -44,8 +44,9 @@ _PARAMETERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
         "in": "header",
         "name": "X-Request-ID",
-        "description": "An id for the request, to find it by in the log; one is made if there is none.",
-        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,128}$"},
+        "description": "An id for the request, to find it by in the log: 1 to 128 letters, digits, dots, underscores "
+        "and dashes. Where there is none, or another, one is made.",
+        "schema": {"type": "string"},
     },
 }
 _TOPICS = ("register", "login", "me", "passwords", "change-email", "sessions")

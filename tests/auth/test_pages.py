@@ -339,9 +339,9 @@ def test_style_and_script_of_the_page_come_from_this_server(app: Flask, api: Api
 
 
 @pytest.mark.any_database
-def test_file_that_is_not_there_is_a_page(api: Api):
+def test_file_that_is_not_there_is_refused_in_the_envelope(api: Api):
     for path in ("/static/nothing.css", "/static/../pages.py", "/static/a/b/c"):
-        assert_is_page(api.get(path), 404)
+        assert refusal(api.get(path)) == (404, "NOT_FOUND")
 
 
 @pytest.mark.any_database

@@ -18,7 +18,7 @@ def forged_links(app: Flask, good: str, *, purpose: str, others: Iterable[str]) 
     found = [
         *changed_texts(good, each=24),
         *changed_bytes(good),
-        *(Forged("of another kind", other) for other in others),
+        *(Forged("of another kind", other, is_expired=True) for other in others),
     ]
     parts = good.split(".")
     for number, part in enumerate(parts):

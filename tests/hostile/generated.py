@@ -178,10 +178,16 @@ def honest(draw: Callable[..., Any]) -> Draft:
 # What is hostile: each changes a draft.
 
 
+# What drivers, encoders and comparisons stumble over.
+_POISON: st.SearchStrategy[Any] = st.sampled_from(
+    ["\x00", f"{PASSWORD}\x00", "\ud800", f"{PASSWORD}\udfff", "\U0010ffff" * 9, "x" * 5000, "", 0, True, None, [], {}]
+)
+
+
 def odd_field(draft: Draft) -> None:
     draft.fields = draft.fields or {}
     name = draft.draw(st.sampled_from(sorted(map(str, draft.fields)) or ["email"]))
-    draft.fields[name] = draft.draw(texts | values)
+    draft.fields[name] = draft.draw(_POISON | texts | values)
 
 
 def missing_field(draft: Draft) -> None:
@@ -399,6 +405,8 @@ def too_long(draft: Draft) -> None:
 
 
 BODY_TRICKS = (
+    odd_field,
+    odd_field,
     odd_field,
     odd_field,
     missing_field,

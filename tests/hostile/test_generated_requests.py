@@ -67,7 +67,8 @@ def test_generated_requests_are_answered_well_and_the_same_on_each_database(
         backend="hypothesis-urandom",
         deadline=None,
         database=None,
-        phases=[Phase.generate, Phase.shrink],
+        # The request that failed is told; to find a shorter row before it takes minutes.
+        phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
     @given(row=st.lists(requests(), min_size=IN_A_ROW, max_size=IN_A_ROW))
