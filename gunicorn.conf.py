@@ -96,7 +96,7 @@ class Worker(ThreadWorker):
             with contextlib.suppress(OSError):
                 if now - since > _ANSWER_SECONDS:
                     conn.sock.shutdown(socket.SHUT_RDWR)
-                elif now - since > _REQUEST_SECONDS:
+                elif now - since > _REQUEST_SECONDS and _is_awaited(conn.parser):
                     conn.sock.shutdown(socket.SHUT_RD)
 
     def set_accept_enabled(self, enabled):
@@ -114,6 +114,14 @@ class Worker(ThreadWorker):
 
 
 worker_class = Worker
+
+
+def _is_awaited(parser):
+    """Say whether some of a request has yet to come; one that has come may wait for its answer, and another follow."""
+    if not (parser and parser.mesg and parser.mesg.req_number == parser.req_count):
+        return True
+    body = parser.mesg.body.reader
+    return bool(getattr(body, "length", 0) or getattr(body, "parser", None))
 
 
 def _try_settings():

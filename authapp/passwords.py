@@ -30,6 +30,9 @@ _STAND_INS = "4@8({[<369|1!70$5+%2"
 _MOST_STAND_INS = 10
 _MOST_WORDS = 20
 
+# Whoever has waited this long will soon hang up: the hash would be for nobody.
+_LONGEST_WAIT_SECONDS = 10
+
 
 class Gate:
     """At most `concurrency` hashes at once in this process, and at most `queue` waiting for a place."""
@@ -41,9 +44,10 @@ class Gate:
 
     @contextmanager
     def place(self, read: Callable[[], T] | None = None) -> Iterator[T | None]:
-        """Wait for a place and hold it, with what `read` gives. Raises `ServerBusyError` when too many wait already.
+        """Wait for a place and hold it, with what `read` gives.
 
         It is read before the wait: whoever hashes keeps the others waiting, and should not wait for a database himself.
+        Raises `ServerBusyError` when too many wait already, or this one too long.
         """
         with self._lock:
             if not self._free:
@@ -51,8 +55,12 @@ class Gate:
             self._free -= 1
         try:
             found = read() if read else None
-            with self._places:
+            if not self._places.acquire(timeout=_LONGEST_WAIT_SECONDS):
+                raise ServerBusyError
+            try:
                 yield found
+            finally:
+                self._places.release()
         finally:
             with self._lock:
                 self._free += 1
@@ -71,10 +79,13 @@ def hash(password: str) -> str:
 
 def verify(password: str, password_hash: str | None) -> bool:
     """Check a password; `None` (nobody has that address) costs the same time and is always wrong."""
-    decoy = _decoy(current_app.config["AUTH_PASSWORD_HASH"])
+    known = password_hash or _decoy(current_app.config["AUTH_PASSWORD_HASH"])
     try:
-        right = check_password_hash(password_hash or decoy, _normalize(password))
+        right = check_password_hash(known, _normalize(password))
     except ValueError:
+        if not is_outdated(known):
+            # The method works: there is no memory for it now, and nothing has been learned about the password.
+            raise
         # A hash of another system's: nobody logs in with it, which is no reason for an error.
         return False
     return right and password_hash is not None
