@@ -27,6 +27,7 @@ from authapp import (
     logs,
     mail,
     openapi,
+    schema,
     tokens,
 )
 from authapp.limiter import Limiter
@@ -68,7 +69,7 @@ def create_app(settings: Mapping[str, object] | None = None, *, environ: Mapping
         number = app.config["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number)  # type: ignore[method-assign]  # As Flask says to.
     _mount(app, owns_all=True)
-    extensions.migrate.init_app(app, extensions.db, directory=str(health.MIGRATIONS))
+    extensions.migrate.init_app(app, extensions.db, directory=str(schema.MIGRATIONS))
     for part in SERVICE_PARTS:
         part.init_app(app)
     return app

@@ -20,7 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
-from authapp import columns, database, document, errors, traces
+from authapp import columns, database, document, errors, schema, traces
 from authapp.body import FORM, REFUSALS, BodyParser
 from authapp.errors import AuthError
 
@@ -156,8 +156,28 @@ def _refusal(error: Exception) -> AuthError:
     if isinstance(error, DBAPIError | PoolTimeoutError) and database.is_away(error):
         log.warning("database_unavailable", extra={"error": type(error).__name__})
         return errors.ServiceUnavailableError()
+    if isinstance(error, DBAPIError) and _is_schema_of_another_version():
+        return errors.ServiceUnavailableError()
     log.error("internal_error", exc_info=traces.to_log(error))
     return errors.InternalError()
+
+
+def _is_schema_of_another_version() -> bool:
+    """Say whether a statement may have failed only because the tables are not this version's; then that is logged.
+
+    A host application's revisions are its own.
+    """
+    if "authapp_health" not in current_app.blueprints:
+        return False
+    # The connection is needed: a pool may have no other.
+    database.rollback()
+    try:
+        problem = schema.problem()
+    except errors.ServiceUnavailableError as error:
+        problem = error.message
+    if problem:
+        log.error("schema_of_another_version", extra={"problem": problem})
+    return problem is not None
 
 
 def _from_http(error: HTTPException, status: int) -> AuthError:

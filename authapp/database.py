@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pymysql
 from flask import Flask
-from sqlalchemy import Engine, Select, create_engine
+from sqlalchemy import Select
 from sqlalchemy.engine import URL, CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -93,14 +93,6 @@ def engine_options(url: URL | str) -> dict[str, Any]:
             "init_command": session,
         },
     }
-
-
-def migration_engine(url: URL) -> Engine:
-    """Open the database for Alembic: no time limit on a statement, and on SQLite a transaction around its DDL."""
-    options = engine_options(url)
-    options["connect_args"].pop("read_timeout", None)
-    options["connect_args"].pop("write_timeout", None)
-    return create_engine(url, **options)
 
 
 def row(statement: Select[*tuple[Any, ...]], **parameters: object) -> Row[Any] | None:

@@ -1,5 +1,7 @@
 """What a log may show of an exception: where it came from, and none of the values that a database quotes."""
 
+import sqlite3
+
 from sqlalchemy.exc import PendingRollbackError, StatementError
 
 
@@ -19,9 +21,13 @@ def to_log(error: BaseException) -> BaseException:
 
 
 def _named(error: StatementError | PendingRollbackError) -> str:
-    """Say which error it is: its class, the driver's class and code, and the statement with placeholders."""
+    """Say which error it is: its class, the driver's class and code, and the statement with placeholders.
+
+    SQLite's words name tables and columns only: it gets the values beside the statement, as PyMySQL's server does not.
+    """
     if isinstance(error, PendingRollbackError) or error.orig is None:
         return type(error).__name__
-    codes = [str(part) for part in error.orig.args if isinstance(part, int)]
+    is_safe = isinstance(error.orig, sqlite3.Error)
+    codes = [str(part) for part in error.orig.args if is_safe or isinstance(part, int)]
     driver = " ".join([type(error.orig).__name__, *codes])
     return f"{type(error).__name__} ({driver}) [SQL: {error.statement}]"

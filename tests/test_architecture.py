@@ -33,6 +33,7 @@ ENTRY_POINTS = VIEWS | {
     "database.py",
     "mail/delivery.py",
     "mail/requests.py",
+    "migrating.py",
     "purge.py",
     "testing.py",
 }

@@ -333,8 +333,8 @@ def test_schema_of_another_version_fails(request: pytest.FixtureRequest, mail_se
     with own(kind, request, mail_server.port) as app:
         run_sql(app, "ALTER TABLE auth_user DROP COLUMN photo")
         assert failure(app) == ("schema", "The database lacks auth_user.photo: run flask db upgrade.")
-        run_sql(app, "UPDATE alembic_version SET version_num = '0000_before'")
-        assert failure(app) == ("schema", "The schema is not the one of this version: run flask db upgrade.")
+        run_sql(app, "UPDATE alembic_version SET version_num = '0001'")
+        assert failure(app) == ("schema", "The database schema is older than this version: run flask db upgrade.")
 
 
 @pytest.mark.parametrize(

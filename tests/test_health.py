@@ -94,18 +94,19 @@ def test_service_is_not_ready_with_the_schema_of_another_version(own_url: str):
     with databases.serving(own_url) as app:
         upgrade(app)
         execute(app, "CREATE TABLE kept AS SELECT * FROM alembic_version")
-        for changed in (
-            "UPDATE alembic_version SET version_num = '0000'",
-            "UPDATE alembic_version SET version_num = '9999'",
-            "INSERT INTO alembic_version VALUES ('0000')",
-            "DELETE FROM alembic_version",
+        for changed, mend in (
+            ("UPDATE alembic_version SET version_num = '0001'", "flask db upgrade"),
+            ("DELETE FROM alembic_version", "flask db upgrade"),
+            ("UPDATE alembic_version SET version_num = '9999'", "a newer one: run that"),
+            ("INSERT INTO alembic_version VALUES ('9999')", "a newer one: run that"),
         ):
             execute(app, changed)
             assert not is_ready(app), changed
             # The operator reads the mend, and a stranger nothing of the database.
             answer = app.test_client().get("/readyz").text
-            assert "flask db upgrade" in answer
-            assert "0000" not in answer
+            assert mend in answer
+            assert "9999" not in answer
+            assert "0001" not in answer
             execute(app, "DELETE FROM alembic_version")
             execute(app, "INSERT INTO alembic_version SELECT * FROM kept")
             assert is_ready(app), changed

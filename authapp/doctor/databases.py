@@ -9,7 +9,8 @@ from flask import current_app
 from sqlalchemy import BindParameter, Connection, Table, bindparam, inspect, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from authapp import clock, database, health, tokens
+from authapp import clock, database, tokens
+from authapp import schema as versions
 from authapp.config import is_in_memory
 from authapp.doctor.finding import Finding, fail, ok, warning
 from authapp.errors import ServiceUnavailableError
@@ -41,11 +42,11 @@ def schema() -> Finding:
     # A host application's migrations are its own, and so is their revision.
     if "authapp_health" in current_app.blueprints:
         try:
-            at_head = health.is_schema_at_head()
-        except ServiceUnavailableError:
-            return fail(f"The database has no schema yet: {mend}")
-        if not at_head:
-            return fail(f"The schema is not the one of this version: {mend}")
+            problem = versions.problem()
+        except ServiceUnavailableError as error:
+            problem = error.message
+        if problem:
+            return fail(problem)
     missing = _missing_columns()
     if missing:
         return fail(f"The database lacks {', '.join(missing[:3])}{' and more' if missing[3:] else ''}: {mend}")
