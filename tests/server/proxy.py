@@ -5,6 +5,7 @@ import ipaddress
 import os
 import re
 import ssl
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cryptography.x509.oid import NameOID
 from tests.services import Server, accepts, free_port, program, running
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+_LOG_SECONDS = 5
 
 # What Debian's own nginx.conf puts around a site, with files that are the test's.
 _AROUND = """
@@ -50,6 +52,13 @@ class Proxy:
     def log(self) -> str:
         """Give all that it has logged, errors too."""
         return "".join(file.read_text() for file in sorted(self.directory.glob("*.log")))
+
+    def logs(self, text: str) -> bool:
+        """Say whether it logs this; a request's line comes when all of it is over, later than the answer."""
+        deadline = time.monotonic() + _LOG_SECONDS
+        while text not in self.log() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return text in self.log()
 
 
 @contextmanager

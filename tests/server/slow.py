@@ -65,21 +65,23 @@ def lingering(connection: socket.socket) -> Slow:
 def crowd(address: str, number: int, *kinds: Callable[[socket.socket], Slow]) -> Iterator[list[Slow]]:
     """Connect so many clients of each kind, and have them dawdle until the block is left."""
     stop = threading.Event()
+    clients: list[Slow] = []
+
+    def dawdle() -> None:
+        while not stop.wait(_PAUSE_SECONDS):
+            for client in clients:
+                if not client.is_over:
+                    client.go_on()
+
+    thread = threading.Thread(target=dawdle)
+    thread.start()
     with ExitStack() as connections:
-        clients = [kind(connections.enter_context(_connection(address))) for kind in kinds for _ in range(number)]
-
-        def dawdle() -> None:
-            while not stop.wait(_PAUSE_SECONDS):
-                for client in clients:
-                    if not client.is_over:
-                        client.go_on()
-
-        for client in clients:
-            client.connection.sendall(client.at_once)
-            client.connection.setblocking(False)
-        thread = threading.Thread(target=dawdle)
-        thread.start()
         try:
+            for kind in [kind for kind in kinds for _ in range(number)]:
+                client = kind(connections.enter_context(_connection(address)))
+                client.connection.sendall(client.at_once)
+                client.connection.setblocking(False)
+                clients.append(client)
             yield clients
         finally:
             stop.set()
