@@ -24,7 +24,7 @@ _REDIS_SECONDS = 0.25
 # Then nobody asks it for a while.
 _AWAY_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
-# As much of this process's memory as a flood of clients may take: some tens of megabytes.
+# Of each limit, as much of this process's memory as a flood of clients may take: some tens of megabytes.
 _MOST_KEYS = 200_000
 
 
@@ -49,7 +49,8 @@ class Limiter:
     """The counts of one application."""
 
     def __init__(self, redis_url: str | None) -> None:
-        self._memory = _Memory()
+        # By the limit's name: a flood of what is cheap to try must not push out the count of what is not.
+        self._memory: dict[str, _Memory] = {}
         self._shared = _Shared(redis_url) if redis_url else None
         self._lock = Lock()
         self._away_until: float | None = None
@@ -75,7 +76,8 @@ class Limiter:
             else:
                 self._return()
                 return self._shared, wait_seconds
-        return self._memory, self._memory.take(limit, key)
+        memory = self._memory.setdefault(limit.name, _Memory())
+        return memory, memory.take(limit, key)
 
     def _give_back(self, store: _Store, key: str) -> None:
         try:
@@ -136,7 +138,7 @@ class _Shared:
 
 
 class _Memory:
-    """This process's own memory. The one of `limits` looks through every key at every try."""
+    """This process's own memory of one limit. The one of `limits` looks through every key at every try."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -161,6 +163,9 @@ class _Memory:
             _, times = self._tries.get(key, (0.0, []))
             if times:
                 times.pop()
+            if not times:
+                # Else tries that are refused would push out those that count.
+                self._tries.pop(key, None)
 
     def _sweep(self, now: float) -> None:
         if now >= self._next_sweep:

@@ -171,9 +171,23 @@ def test_memory_forgets_what_is_past_and_does_not_grow_without_end(monkeypatch: 
     with time_machine.travel(1_900_000_000, tick=False) as now:
         for number in range(3000):
             own.take(LIMIT, f"key {number}")
-        assert len(own._memory._tries) == 1000
+        assert len(own._memory[LIMIT.name]._tries) == 1000
         # The latest are kept.
         assert taken(own, key="key 2999") == 4
         now.shift(LIMIT.seconds + 1)
         taken(own, key="another")
-        assert len(own._memory._tries) == 1
+        assert len(own._memory[LIMIT.name]._tries) == 1
+
+
+@pytest.mark.parametrize("flood", ["tries that are refused", "tries of another kind"])
+def test_flood_does_not_make_memory_forget_what_was_counted(monkeypatch: pytest.MonkeyPatch, flood: str):
+    monkeypatch.setattr(limiter, "_MOST_KEYS", 1000)
+    own = Limiter(None)
+    assert taken(own) == 5
+    for number in range(3000):
+        if flood == "tries that are refused":
+            # As of a client that has used up its own limit, with ever new addresses.
+            own.take(LIMIT, f"key {number}")()
+        else:
+            own.take(Limit("others", 5, 60), f"key {number}")
+    assert taken(own) == 0
