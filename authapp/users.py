@@ -105,9 +105,7 @@ def authenticate_user(email: str, password: str, *, client: clients.Client | Non
     with limits.attempt(InvalidCredentialsError) as attempt:
         attempt.count(limits.FAILED_LOGINS, address, network)
         attempt.count(limits.FAILED_LOGINS_OF_CLIENT, network)
-        with passwords.place(lambda: _load(address, network)) as (user, is_at_home):
-            if not is_at_home:
-                attempt.count(limits.FAILED_LOGINS_TO_ACCOUNT, address)
+        with passwords.place(lambda: _load_to_try(attempt, address, network)) as user:
             if not passwords.verify(password, user.password_hash if user else None) or user is None:
                 _refuse_login(_wrong_credentials(), address, user)
             renewed = passwords.hash(password) if passwords.is_outdated(user.password_hash) else None
@@ -125,6 +123,14 @@ def _let_in(user: User, renewed: str | None) -> User:
     user = database.take_in(user)
     if renewed:
         _renew_hash(user, renewed)
+    return user
+
+
+def _load_to_try(attempt: limits.Attempt, address: str, network: str | None) -> User | None:
+    """Load the user with this address, and count the try. Who is refused has not waited among those who hash."""
+    user, is_at_home = _load(address, network)
+    if not is_at_home:
+        attempt.count(limits.FAILED_LOGINS_TO_ACCOUNT, address)
     return user
 
 

@@ -205,6 +205,18 @@ def test_login_that_finds_the_server_busy_does_not_count(make_app: MakeApp, now:
     assert outcomes(lambda: log_in(api), 11) == [401] * 10 + [429]
 
 
+def test_try_that_is_one_too_many_for_the_account_does_not_wait_among_those_who_hash(
+    make_app: MakeApp, now: time_machine.Traveller
+):
+    api = Api(make_app(RATELIMIT_ENABLED=True, AUTH_HASH_CONCURRENCY=1, AUTH_HASH_QUEUE=1))
+    make_user(api.app)
+    for number in range(10):
+        outcomes(lambda number=number: log_in(api, ip=address(number)), 10)  # type: ignore[misc]  # mypy/issues/12557
+    with api.app.app_context(), passwords.place():
+        # Who waited would be told, after ten seconds, that the server is busy.
+        assert refusal(log_in(api, ip=address(10))) == LIMITED
+
+
 def test_twenty_registrations_an_hour_by_client(limited: Api, now: time_machine.Traveller):
     def register(number: int, ip: str = STRANGER, password: str = PASSWORD) -> TestResponse:
         body = {"email": f"user{number}@example.org", "password": password}
