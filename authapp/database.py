@@ -19,7 +19,7 @@ from sqlalchemy.sql.dml import UpdateBase
 from authapp import mariadb, sqlite
 from authapp.config import is_in_memory
 from authapp.errors import ServiceUnavailableError
-from authapp.extensions import db
+from authapp.extensions import Model, db
 
 T = TypeVar("T", bound=object)
 
@@ -141,8 +141,19 @@ def change(statement: UpdateBase) -> int:
 
 
 def commit() -> None:
-    """Commit the session. For entry points: views, commands, workers."""
-    db.session.commit()
+    """Commit the session. For entry points: views, commands, workers.
+
+    Our objects stay as they were saved, also in the session of a host that expires them: the answer would load them
+    anew, and an error then would refuse, or repeat, what has been done.
+    """
+    session = db.session()
+    expires, session.expire_on_commit = session.expire_on_commit, False
+    try:
+        session.commit()
+    finally:
+        session.expire_on_commit = expires
+    for other in [found for found in session if expires and not isinstance(found, Model)]:
+        session.expire(other)
 
 
 def rollback() -> None:

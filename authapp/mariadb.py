@@ -4,12 +4,13 @@ A server that hangs, or that no packet reaches, refuses nobody: whoever needs it
 limits add up, to a ping and then a new connection, or a statement and whoever waits for it meanwhile: each is short.
 """
 
+import ssl
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pymysql
 from pymysql.constants import CR
@@ -63,6 +64,7 @@ class Connection(_Connection):
 
     # PyMySQL has no public word for it.
     _read_timeout: float | None
+    _tls: ClassVar[ssl.SSLContext | None] = None
 
     def connect(self, sock: Any = None) -> None:
         """Connect and log in. `connect_timeout` is over with the socket, and a server that hangs has one for us."""
@@ -79,6 +81,17 @@ class Connection(_Connection):
         with self._answered_within(GREETING_TIMEOUT_SECONDS):
             super().rollback()
 
+    def _create_ssl_ctx(self, sslp: dict[str, Any]) -> ssl.SSLContext:
+        """Prepare for TLS; once for all connections that ask for nothing particular, since it takes long.
+
+        After an outage each process opens twenty at once.
+        """
+        make: Callable[[dict[str, Any]], ssl.SSLContext] = super()._create_ssl_ctx  # type: ignore[misc]  # It is private.
+        if sslp:
+            return make(sslp)
+        Connection._tls = Connection._tls or make(sslp)
+        return Connection._tls
+
     @contextmanager
     def _answered_within(self, seconds: float) -> Iterator[None]:
         given = self._read_timeout
@@ -93,7 +106,7 @@ _doors: defaultdict[tuple[object, ...], Door] = defaultdict(Door)
 
 
 def _connect(**options: Any) -> Connection:
-    # The door comes first: only to make the object takes longer than a whole request, it prepares for TLS.
+    # The door comes first: to make the object may take longer than a whole request, where it prepares for TLS.
     with _doors[tuple(options.get(name) for name in ("host", "port", "unix_socket"))].passing():
         return Connection(**options)
 

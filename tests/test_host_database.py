@@ -14,7 +14,7 @@ from sqlalchemy import ForeignKey, String, Table, event, inspect, select
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from authapp import extensions, init_app, signals, users
+from authapp import database, extensions, init_app, signals, users
 from authapp.config import ConfigError
 from authapp.models import Session, User
 from authapp.protect import current_user, login_required
@@ -189,6 +189,18 @@ def test_tables_of_the_host_and_ours_are_made_together(kind: str, request: pytes
             db.drop_all()
             assert inspect(db.engine).get_table_names() == []
             db.engine.dispose()
+
+
+def test_commit_of_ours_leaves_our_objects_as_they_were_saved_and_lets_the_hosts_expire(host: Flask):
+    with host.app_context():
+        user = users.create_user(ALICE, PASSWORD)
+        basket = Basket(owner=user, text="the first")
+        db.session.add(basket)
+        database.commit()
+        assert not inspect(user).expired_attributes
+        assert "text" in inspect(basket).expired_attributes
+        db.session.commit()
+        assert "email" in inspect(user).expired_attributes
 
 
 def test_racing_refreshes_get_one_successor_at_the_hosts_isolation(host: Flask):
