@@ -43,6 +43,12 @@ def test_the_readmes_host_application_runs(root: Path, tmp_path: Path):
     assert (done.stdout.strip(), done.returncode) == ("401 201", 0), done.stderr
 
 
+def test_no_merge_has_left_its_marks(root: Path):
+    pages = [*root.glob("*.md"), *(root / "docs").glob("*.md"), root / ".env.example", root / "deploy/nginx.conf"]
+    marked = [page.name for page in pages if re.search("^(<{7}|={7}|>{7})( |$)", page.read_text(), re.MULTILINE)]
+    assert marked == []
+
+
 def test_every_link_between_the_documents_leads_somewhere(root: Path):
     for page in [*root.glob("*.md"), *(root / "docs").glob("*.md")]:
         for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
