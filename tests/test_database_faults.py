@@ -276,7 +276,7 @@ def world_of(app: Flask) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def world(shared_app: Flask) -> Iterator[World]:
     """The world of the service, on each database."""
-    settings = {**TEST_SETTINGS, "DATABASE_URL": shared_app.config["DATABASE_URL"], "RATELIMIT_ENABLED": False}
+    settings = {**TEST_SETTINGS, "DATABASE_URL": shared_app.config["DATABASE_URL"]}
     with world_of(create_app(settings, environ={})) as made:
         yield made
 
@@ -286,7 +286,7 @@ def hosts_world(shared_app: Flask) -> Iterator[World]:
     """The world of a host whose session and engine are its own, without our options."""
     host = Flask("shop", static_folder=None)
     url = shared_app.config["DATABASE_URL"]
-    host.config.from_mapping({**TEST_SETTINGS, "SQLALCHEMY_DATABASE_URI": url, "RATELIMIT_ENABLED": False})
+    host.config.from_mapping({**TEST_SETTINGS, "SQLALCHEMY_DATABASE_URI": url})
     # Else what one try has cut, the next would meet.
     host.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"pool_pre_ping": True}
     SQLAlchemy().init_app(host)

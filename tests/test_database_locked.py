@@ -15,7 +15,7 @@ from sqlalchemy import NullPool, create_engine, text
 from werkzeug.test import TestResponse
 
 from authapp.extensions import db
-from tests.conftest import Figure, MakeApp
+from tests.conftest import Figure
 from tests.factories import OTHER_PASSWORD, PASSWORD, Api, data, make_user, refusal, user_of
 
 pytestmark = pytest.mark.long
@@ -32,12 +32,6 @@ connection.execute("ROLLBACK")
 """
 
 Change = Callable[[], TestResponse]
-
-
-@pytest.fixture
-def unlimited(make_app: MakeApp) -> Flask:
-    """An application that limits nobody."""
-    return make_app(RATELIMIT_ENABLED=False)
 
 
 def changes(api: Api, which: str) -> dict[str, Change]:
@@ -90,28 +84,28 @@ def rows(app: Flask) -> dict[str, list[Any]]:
         return {table.name: list(connection.execute(table.select())) for table in ours}
 
 
-def test_change_that_meets_a_lock_is_refused_in_time_and_leaves_nothing(unlimited: Flask, figure: Figure):
-    api = Api(unlimited)
+def test_change_that_meets_a_lock_is_refused_in_time_and_leaves_nothing(app: Flask, figure: Figure):
+    api = Api(app)
     meant = changes(api, "held")
-    before = rows(unlimited)
-    with locked(unlimited), ThreadPoolExecutor(len(meant)) as threads:
+    before = rows(app)
+    with locked(app), ThreadPoolExecutor(len(meant)) as threads:
         began = time.monotonic()
         answers = dict(zip(meant, threads.map(lambda change: change(), meant.values()), strict=True))
         took = time.monotonic() - began
     figure("refused for a lock, the slowest, in seconds", round(took, 2))
     assert {name: refusal(answer) for name, answer in answers.items()} == dict.fromkeys(meant, UNAVAILABLE)
     assert all(answer.headers["Retry-After"] for answer in answers.values())
-    assert rows(unlimited) == before
+    assert rows(app) == before
     # Tried once more, as a retried transaction is, with some time to spare.
     assert took < 6
     for change in meant.values():
         data(change())
 
 
-def test_change_that_meets_a_lock_waits_for_it(unlimited: Flask):
-    api = Api(unlimited)
+def test_change_that_meets_a_lock_waits_for_it(app: Flask):
+    api = Api(app)
     meant = changes(api, "brief")
-    with locked(unlimited) as let_go, ThreadPoolExecutor(len(meant)) as threads:
+    with locked(app) as let_go, ThreadPoolExecutor(len(meant)) as threads:
         waiting = [threads.submit(change) for change in meant.values()]
         time.sleep(1)
         assert not any(each.done() for each in waiting)
@@ -120,29 +114,29 @@ def test_change_that_meets_a_lock_waits_for_it(unlimited: Flask):
             data(each.result())
 
 
-def test_reads_pass_a_lock(unlimited: Flask):
-    api = Api(unlimited)
-    make_user(unlimited)
+def test_reads_pass_a_lock(app: Flask):
+    api = Api(app)
+    make_user(app)
     token = api.log_in()["access_token"]
-    with locked(unlimited):
+    with locked(app):
         began = time.monotonic()
         for path in ("/me", "/sessions"):
             data(api.get(path, token=token))
         assert time.monotonic() < began + 1
 
 
-def test_used_up_pool_refuses_everybody_in_time_and_loses_no_connection(unlimited: Flask, figure: Figure):
-    api = Api(unlimited)
+def test_used_up_pool_refuses_everybody_in_time_and_loses_no_connection(app: Flask, figure: Figure):
+    api = Api(app)
     meant = changes(api, "pool")
-    make_user(unlimited)
+    make_user(app)
     token = api.log_in()["access_token"]
     meant["me"] = partial(api.get, "/me", token=token)
     meant["sessions"] = partial(api.get, "/sessions", token=token)
     meant["register"] = partial(api.register, "new@example.org")
-    with unlimited.app_context():
+    with app.app_context():
         engine = db.engine
     with ExitStack() as taken, ThreadPoolExecutor(3 * len(meant)) as threads:
-        options = unlimited.config["SQLALCHEMY_ENGINE_OPTIONS"]
+        options = app.config["SQLALCHEMY_ENGINE_OPTIONS"]
         for _ in range(options["pool_size"] + options["max_overflow"]):
             taken.enter_context(engine.connect())
         began = time.monotonic()
@@ -155,4 +149,4 @@ def test_used_up_pool_refuses_everybody_in_time_and_loses_no_connection(unlimite
     assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]  # The pool's base class counts none.
     for change in meant.values():
         assert change().status_code < 300
-    assert user_of(unlimited, "new@example.org")
+    assert user_of(app, "new@example.org")

@@ -15,6 +15,7 @@ from authapp import passwords, users
 from authapp.clients import Client
 from authapp.errors import AuthError
 from authapp.extensions import db
+from authapp.mail import outbox
 from authapp.models import KnownNetwork
 from tests.conftest import MakeApp
 from tests.factories import (
@@ -308,8 +309,6 @@ def test_client_that_asks_for_mails_without_end_is_refused(limited: Api, now: ti
 def test_mail_that_could_not_be_written_does_not_count(
     limited: Api, now: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
 ):
-    from authapp.mail import outbox
-
     make_user(limited.app)
     queue = outbox.queue
 

@@ -1,6 +1,5 @@
 """Debian's Chromium, driven through the pages of a service that really runs."""
 
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from authapp.links import CHANGE_EMAIL, RESET_PASSWORD, VERIFY_EMAIL
 from authapp.testing import FAST_PASSWORD_HASH, TEST_SETTINGS
 from tests.factories import OTHER_PASSWORD, PASSWORD
 from tests.server.conftest import running
+from tests.services import lacking
 
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_OPTIONS = [
@@ -98,9 +98,7 @@ def browser() -> Iterator[Browser]:
     It ends with this folder: Playwright has an event loop running for as long, which other tests could trip over.
     """
     if not CHROMIUM.exists():
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail(f"{CHROMIUM} is missing")
-        pytest.skip(f"{CHROMIUM} is missing")
+        lacking(f"{CHROMIUM} is missing")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_OPTIONS)
         yield browser
@@ -127,7 +125,6 @@ def serving(folder: Path, **settings: str) -> Iterator[Service]:
         "SECRET_KEY": secrets.token_urlsafe(48),
         "DATABASE_URL": url,
         "AUTH_PASSWORD_HASH": FAST_PASSWORD_HASH,
-        "RATELIMIT_ENABLED": "false",
         "WEB_CONCURRENCY": "1",
         **settings,
     }

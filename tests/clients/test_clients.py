@@ -13,6 +13,7 @@ import pytest
 
 from authapp.auth import fields
 from tests.factories import ALICE, PASSWORD
+from tests.services import lacking
 
 pytestmark = [pytest.mark.server, pytest.mark.clients]
 
@@ -39,9 +40,7 @@ def run(*command: str | Path, cwd: Path, seconds: int = 120, **environ: str) -> 
 def node_modules() -> Path:
     """The pinned npm packages, installed where they are not; without npm: skipped, or failed where it is required."""
     if shutil.which("npm") is None:
-        if os.environ.get("REQUIRE_SERVICES") == "1":
-            pytest.fail("npm is missing")
-        pytest.skip("npm is missing")
+        lacking("npm is missing")
     folder = HERE / "node_modules"
     installed, lock = folder / ".package-lock.json", HERE / "package-lock.json"
     if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:

@@ -112,7 +112,7 @@ def serving(root: Path, environment: dict[str, str], logs: Path, *, wsgi: str = 
     As `make run` does it: the settings are not tried in a process of their own before, which takes a second.
     """
     port = free_port()
-    # All clients of a test have one address.
+    # All clients of a test have one address; a test of the limits switches them on.
     ours = {
         "PATH": os.environ["PATH"],
         "BIND": f"127.0.0.1:{port}",

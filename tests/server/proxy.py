@@ -1,7 +1,5 @@
 """nginx as a process of its own, with the configuration that operators are given."""
 
-import datetime as dt
-import ipaddress
 import os
 import re
 import ssl
@@ -11,12 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
-
+from tests import certificates
 from tests.services import Server, accepts, free_port, program, running
 
 SHIPPED = Path(__file__).parents[2] / "deploy" / "nginx.conf"
@@ -75,7 +68,7 @@ def nginx(directory: Path, nodes: Sequence[str], *, host: str = "127.0.0.1") -> 
 def configured(directory: Path, nodes: Sequence[str], *, host: str, ports: tuple[int, int]) -> list[str]:
     """Change in the shipped file what an operator changes, and give the command that runs nginx with it."""
     directory.mkdir(exist_ok=True)
-    _make_certificate(directory, host)
+    certificates.make(directory, host)
     site = SHIPPED.read_text()
     for theirs, ours in (
         (r"^    server 127\.0\.0\.1:8000(.*)$", "\n".join(rf"    server {node}\1" for node in nodes)),
@@ -90,24 +83,3 @@ def configured(directory: Path, nodes: Sequence[str], *, host: str, ports: tuple
     user = "" if os.geteuid() else "user root;"
     (directory / "nginx.conf").write_text(_AROUND.format(directory=directory, user=user))
     return [program("nginx"), "-c", f"{directory}/nginx.conf", "-e", f"{directory}/start.log"]
-
-
-def _make_certificate(directory: Path, host: str) -> None:
-    """Make a key and a certificate for this address that it signs itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(minutes=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (directory / "fullchain.pem").write_bytes(made.public_bytes(Encoding.PEM))
-    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    (directory / "privkey.pem").write_bytes(private)

@@ -99,7 +99,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             **PRODUCTION,
             "DATABASE_URL": mariadb_url(server),
             "AUTH_PASSWORD_HASH": FAST_PASSWORD_HASH,
-            "RATELIMIT_ENABLED": "false",
             "MAIL_SERVER": "127.0.0.1",
             "MAIL_PORT": str(mails.port),
             "WEB_CONCURRENCY": "2",

@@ -41,10 +41,10 @@ Serve = Callable[..., AbstractContextManager[Service]]
 
 @pytest.fixture
 def serve(app: Flask, root: Path, tmp_path: Path) -> Serve:
-    """Run the service with one worker and without limits; Alice has an account whose hash is a cheap one."""
+    """Run the service with one worker; Alice has an account whose hash is a cheap one."""
 
     def start(method: str, **settings: object) -> AbstractContextManager[Service]:
-        given = {"AUTH_PASSWORD_HASH": method, "RATELIMIT_ENABLED": "false", **settings}
+        given = {"AUTH_PASSWORD_HASH": method, **settings}
         return serving(root, production(app, workers=1, **given), tmp_path)
 
     return start

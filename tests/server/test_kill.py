@@ -209,7 +209,7 @@ def test_a_killed_worker_leaves_all_of_a_request_or_nothing_and_its_sender_can_g
 ):
     # Forked from what is loaded already, the next worker is there at once.
     environment = production(app, workers=1, SECRET_KEY=app.config["SECRET_KEY"], AUTH_PASSWORD_HASH=FAST_PASSWORD_HASH)
-    environment |= {"GUNICORN_CMD_ARGS": "--preload", "RATELIMIT_ENABLED": "false"}
+    environment["GUNICORN_CMD_ARGS"] = "--preload"
     with serving(root, environment, tmp_path, wsgi="tests.server.mortal:app") as service, _http(service) as http:
         world = World(app, service, http)
         routes = [Route.tried(world, prepare) for prepare in ROUTES]

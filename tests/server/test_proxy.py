@@ -40,7 +40,7 @@ def proxied(shared_app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """nginx before one node of the service."""
     root = Path(__file__).parents[2]
     with starting(shared_app, root, tmp_path_factory.mktemp("logs")) as start:
-        node = start(workers=1, TRUSTED_PROXIES=1, AUTH_REQUIRE_VERIFIED_EMAIL="false", RATELIMIT_ENABLED="false")
+        node = start(workers=1, TRUSTED_PROXIES=1, AUTH_REQUIRE_VERIFIED_EMAIL="false")
         with nginx(tmp_path_factory.mktemp("nginx"), [node.removeprefix("http://")]) as proxy:
             yield proxy
 

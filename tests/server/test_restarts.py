@@ -139,14 +139,13 @@ def people(service: Service) -> Iterator[tuple[list[Person], Callable[[], None]]
 
 @pytest.fixture
 def serve(app: Flask, root: Path, tmp_path: Path) -> Serve:
-    """Run the service on the test's database, with cheap hashes and without limits."""
+    """Run the service on the test's database, with cheap hashes."""
     environment = production(
         app,
         workers=2,
         SECRET_KEY=TEST_SETTINGS["SECRET_KEY"],
         AUTH_REQUIRE_VERIFIED_EMAIL="false",
         AUTH_PASSWORD_HASH=FAST_PASSWORD_HASH,
-        RATELIMIT_ENABLED="false",
     )
     return lambda: serving(root, environment, tmp_path)
 

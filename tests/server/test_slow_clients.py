@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.any_database]
 SETTINGS = {
     "AUTH_REQUIRE_VERIFIED_EMAIL": "false",
     "AUTH_PASSWORD_HASH": FAST_PASSWORD_HASH,
-    "RATELIMIT_ENABLED": "false",
 }
 ACCOUNT = {"email": ALICE, "password": PASSWORD}
 REQUESTS = 60
