@@ -41,10 +41,9 @@ def register(
         if not current_app.config["AUTH_GENERIC_RESPONSES"]:
             raise
         return _pretend(users.normalize_email(email), name=name, photo=photo)
-    if current_app.config["AUTH_GENERIC_RESPONSES"]:
-        # As for an address that is taken: the next try must not tell which of the two this one found.
-        limits.allows_mail(_REGISTRATION, user.email)
-    send_verification(user, needed=True)
+    # As for an address that is taken, and also for who deletes an account only to register the address again.
+    if limits.allows_mail(_REGISTRATION, user.email):
+        send_verification(user, needed=True)
     return user
 
 
@@ -107,8 +106,9 @@ def request_change(user_id: uuid.UUID, *, new_email: str, password: str) -> None
         outbox.queue(
             "change_email", to=address, subject="Please confirm your new e-mail address", needed=True, **content
         )
-    notice: dict[str, Any] = {"new_email": address, "name": users.greeting(user)}
-    outbox.queue("email_change_requested", to=user.email, subject="A change of your e-mail address", **notice)
+    if users.accepts_notice(user, "email-change-requested"):
+        notice: dict[str, Any] = {"new_email": address, "name": users.greeting(user)}
+        outbox.queue("email_change_requested", to=user.email, subject="A change of your e-mail address", **notice)
 
 
 def confirm_change(token: str, *, client: clients.Client | None = None) -> User:
@@ -129,13 +129,14 @@ def confirm_change(token: str, *, client: clients.Client | None = None) -> User:
 
 def _move(user: User, email: str) -> None:
     # Before the new address is verified: the earlier one may be a stranger's.
-    name = users.greeting(user)
+    name, is_told = users.greeting(user), users.accepts_notice(user, "email-changed")
     earlier, user.email, user.is_verified = user.email, email, True
     users.take_address()
     # Whoever reads the earlier mailbox may have one, perhaps in use this very moment.
     links.withdraw(user.id, links.RESET_PASSWORD)
-    notice: dict[str, Any] = {"new_email": email, "name": name}
-    outbox.queue("email_changed", to=earlier, subject="Your e-mail address has been changed", **notice)
+    if is_told:
+        notice: dict[str, Any] = {"new_email": email, "name": name}
+        outbox.queue("email_changed", to=earlier, subject="Your e-mail address has been changed", **notice)
     signals.announce(signals.email_changed, user_id=user.id, email=email, earlier=earlier)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, exists, insert, update
+from sqlalchemy import ColumnElement, delete, exists, insert, update
 
 from authapp import clock, database
 from authapp.extensions import db
@@ -51,6 +51,11 @@ def remember(user: User, client: Client) -> None:
     if not database.change(update(KnownNetwork).filter_by(**this).values(seen_at=now)):
         fresh = insert(KnownNetwork).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
         db.session.execute(fresh.values(**this, seen_at=now))
+
+
+def forget(user: User) -> None:
+    """Forget from where the user has signed in: it may have been somebody else."""
+    database.change(delete(KnownNetwork).where(KnownNetwork.user_id == user.id))
 
 
 def knows(networks: Collection[str]) -> ColumnElement[bool]:

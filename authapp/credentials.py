@@ -85,10 +85,10 @@ def reset(token: str, new_password: str, *, client: clients.Client | None = None
     `LinkExpiredError`, `ValidationError`, `RateLimitedError` and `ServerBusyError`.
     """
     with links.tried_from(clients.network_of(client)):
-        return _reset(token, new_password)
+        return _reset(token, new_password, client)
 
 
-def _reset(token: str, new_password: str) -> User:
+def _reset(token: str, new_password: str, client: clients.Client | None) -> User:
     user_id = links.check(token, links.RESET_PASSWORD)
     with passwords.place(lambda: _load(user_id)) as before:
         password_hash = _hash(before, new_password, field="new_password")
@@ -99,6 +99,10 @@ def _reset(token: str, new_password: str) -> User:
     if not user.is_verified:
         signals.announce(signals.user_verified, user_id=user.id, email=user.email)
     _put(user_id, password_hash=password_hash, is_verified=True)
+    # Whoever had the password may have signed in from anywhere; the owner is here.
+    clients.forget(user)
+    if client:
+        clients.remember(user, client)
     return _end_sign_ins(user_id, how="reset")
 
 
@@ -149,7 +153,9 @@ def _end_sign_ins(user_id: uuid.UUID, *, how: str) -> User:
     # Whoever had the password may have asked for these.
     links.withdraw(user_id, links.RESET_PASSWORD, links.CHANGE_EMAIL)
     user = db.session.scalars(select(User).where(User.id == user_id).execution_options(populate_existing=True)).one()
-    outbox.queue("password_changed", to=user.email, subject="Your password has been changed", name=users.greeting(user))
+    if users.accepts_notice(user, "password-changed"):
+        name = users.greeting(user)
+        outbox.queue("password_changed", to=user.email, subject="Your password has been changed", name=name)
     signals.announce(signals.password_changed, user_id=user_id, how=how)
     return user
 

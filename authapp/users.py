@@ -152,6 +152,14 @@ def accepts_mail(user: User, kind: str, networks: Collection[str]) -> bool:
     return limits.allows_mail(kind, user.email, *who)
 
 
+def accepts_notice(user: User, kind: str) -> bool:
+    """Say whether to tell the user of a change by mail: who has not verified the address may have it from a stranger.
+
+    Such an owner gets no more mails than may be asked for; a verified one is told of everything.
+    """
+    return user.is_verified or limits.allows_mail(kind, user.email)
+
+
 def take_address() -> None:
     """Write the change under way, by which a user gets an address. Raises `UserAlreadyExistsError` if it is taken."""
     try:

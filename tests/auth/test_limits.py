@@ -280,6 +280,60 @@ def test_stranger_cannot_use_up_the_mails_of_an_owner(limited: Api, now: time_ma
     data(limited.post("/reset-password", {"token": mailed_token(limited.app), "new_password": OTHER_PASSWORD}))
 
 
+def test_reset_makes_a_stranger_of_whoever_had_the_account(make_app: MakeApp, now: time_machine.Traveller):
+    api = Api(make_app(RATELIMIT_ENABLED=True, AUTH_REQUIRE_VERIFIED_EMAIL=False))
+
+    def ask(ip: str) -> None:
+        now.shift(timedelta(minutes=1))
+        api.post("/forgot-password", {"email": ALICE}, environ_base={"REMOTE_ADDR": ip})
+
+    # A stranger registers the address, and signs in from wherever that is possible.
+    api.register()
+    for number in range(12):
+        data(log_in(api, password=PASSWORD, ip=address(number)))
+    ask(HOME)
+    new = {"token": mailed_token(api.app), "new_password": OTHER_PASSWORD}
+    data(api.post("/reset-password", new, environ_base={"REMOTE_ADDR": HOME}))
+    before = len(mails(api.app))
+    for _ in range(6):
+        ask(address(1))
+    assert len(mails(api.app)) < before + 6
+    used_up = len(mails(api.app))
+    ask(HOME)
+    assert len(mails(api.app)) == used_up + 1
+    tried = [log_in(api, ip=address(number)).status_code for number in range(12) for _ in range(10)]
+    assert Counter(tried) == {401: 100, 429: 20}
+    # Though the owner has not signed in from there before.
+    data(log_in(api, password=OTHER_PASSWORD, ip=HOME))
+
+
+def test_stranger_who_has_registered_an_address_cannot_fill_its_mailbox(make_app: MakeApp, now: time_machine.Traveller):
+    api = Api(make_app(RATELIMIT_ENABLED=True, AUTH_REQUIRE_VERIFIED_EMAIL=False))
+    for _ in range(6):
+        token = data(api.register(), 201)["access_token"]
+        data(api.delete("/me", json={"password": PASSWORD}, token=token))
+    assert len(mails(api.app)) == 1
+    token = data(api.register(), 201)["access_token"]
+    for number in range(6):
+        present, new = (PASSWORD, OTHER_PASSWORD)[:: -1 if number % 2 else 1]
+        body = {"current_password": present, "new_password": new}
+        token = data(api.post("/change-password", body, token=token))["access_token"]
+    assert len(mails(api.app)) == 2
+    for number in range(6):
+        body = {"new_email": f"user{number}@example.org", "password": PASSWORD}
+        data(api.post("/change-email", body, token=token), 202)
+    assert [mail.to for mail in mails(api.app)].count(ALICE) == 3
+    # Whoever has verified the address is told of everything.
+    ask = api.post("/forgot-password", {"email": ALICE})
+    assert ask.status_code == 202
+    data(api.post("/reset-password", {"token": mailed_token(api.app), "new_password": OTHER_PASSWORD}))
+    for number in range(3):
+        present, new = (OTHER_PASSWORD, PASSWORD)[:: -1 if number % 2 else 1]
+        token = api.log_in(password=present)["access_token"]
+        data(api.post("/change-password", {"current_password": present, "new_password": new}, token=token))
+    assert [mail.subject for mail in mails(api.app)[-3:]] == ["Your password has been changed"] * 3
+
+
 def test_change_of_address_mails_one_recipient_once_a_minute(limited: Api, now: time_machine.Traveller):
     make_user(limited.app)
     token = log_in(limited, password=PASSWORD).get_json()["data"]["access_token"]
