@@ -5,6 +5,7 @@ Afterwards the same request, sent again, ends with a working account.
 
 import os
 import random
+import secrets
 import signal
 import time
 from collections import Counter
@@ -24,7 +25,7 @@ from authapp.extensions import db
 from authapp.mail.models import OutboxMessage
 from authapp.models import Link, RevokedToken, Session, User
 from authapp.testing import FAST_PASSWORD_HASH, add_user
-from tests.conftest import Figure
+from tests.conftest import Figure, MakeApp
 from tests.factories import OTHER_PASSWORD, PASSWORD
 from tests.server.conftest import Service, production, serving
 
@@ -205,8 +206,9 @@ class Route:
 
 
 def test_a_killed_worker_leaves_all_of_a_request_or_nothing_and_its_sender_can_go_on(
-    app: Flask, root: Path, tmp_path: Path, figure: Figure
+    make_app: MakeApp, root: Path, tmp_path: Path, figure: Figure
 ):
+    app = make_app(SECRET_KEY=secrets.token_urlsafe(48))
     # Forked from what is loaded already, the next worker is there at once.
     environment = production(app, workers=1, SECRET_KEY=app.config["SECRET_KEY"], AUTH_PASSWORD_HASH=FAST_PASSWORD_HASH)
     environment["GUNICORN_CMD_ARGS"] = "--preload"

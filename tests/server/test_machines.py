@@ -1,6 +1,7 @@
 """The service on two machines: what one of them ends is over on the other, and when one dies the other goes on."""
 
 import contextlib
+import secrets
 import subprocess
 import threading
 import time
@@ -67,7 +68,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         migrate(services.mariadb_url(mariadb))
         environment = {
             "APP_ENV": "production",
-            "SECRET_KEY": "two-machines-share-this-random-text-8c1f0e6b",
+            "SECRET_KEY": secrets.token_urlsafe(48),
             "AUTH_PUBLIC_URL": "https://auth.example.org",
             "DATABASE_URL": services.mariadb_url(mariadb, host=net.host),
             "REDIS_URL": f"redis://{net.host}:{redis.port}/0",

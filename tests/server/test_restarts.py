@@ -15,7 +15,7 @@ import httpx
 import pytest
 from flask import Flask
 
-from authapp.testing import FAST_PASSWORD_HASH, TEST_SETTINGS
+from authapp.testing import FAST_PASSWORD_HASH
 from tests.conftest import Figure
 from tests.factories import OTHER_PASSWORD, PASSWORD
 from tests.server.conftest import Service, production, serving
@@ -143,7 +143,6 @@ def serve(app: Flask, root: Path, tmp_path: Path) -> Serve:
     environment = production(
         app,
         workers=2,
-        SECRET_KEY=TEST_SETTINGS["SECRET_KEY"],
         AUTH_REQUIRE_VERIFIED_EMAIL="false",
         AUTH_PASSWORD_HASH=FAST_PASSWORD_HASH,
     )
