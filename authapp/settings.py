@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
+from redis.connection import parse_url
 from werkzeug.security import generate_password_hash
 
 MIN_SECRET_BYTES = 32
@@ -56,7 +57,6 @@ _ORIGIN = validate.Regexp(
     r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?\Z",
     error="Give origins as browsers send them, https://app.example.com, without a path; * is not possible.",
 )
-_REDIS_URL = validate.Regexp(r"(rediss?|unix)://\S+\Z", error="Use redis://, rediss:// or unix://.")
 _COLOR = validate.Regexp(r"#[0-9A-Fa-f]{6}\Z", error="Give it as # and six hexadecimal digits.")
 _PREFIX = validate.Regexp(r"^(/[A-Za-z0-9._~-]+)+\Z", error="Start it with a slash and end it without one.")
 _DEFAULT_HASH = "scrypt:32768:8:3"
@@ -73,6 +73,16 @@ def _check_hash(method: str) -> None:
         works = False
     if not works:
         raise ValidationError("Use scrypt:N:r:p or pbkdf2:sha256:iterations, with numbers that work.")
+
+
+def _check_redis(url: str) -> None:
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]  # redis has no types for it.
+        works = not any(char.isspace() for char in url)
+    except ValueError:
+        works = False
+    if not works:
+        raise ValidationError("Use redis://, rediss:// or unix://.")
 
 
 SETTINGS = (
@@ -127,7 +137,7 @@ SETTINGS = (
     Setting("AUTH_HASH_CONCURRENCY", _whole(1), 1, "Password hashes computed at once by a process."),
     Setting("AUTH_HASH_QUEUE", _whole(0), 20, "Requests that may wait for a hash; those past it get SERVER_BUSY."),
     Setting("RATELIMIT_ENABLED", fields.Boolean(), True, "Whether tries are limited; off is for tests only."),
-    Setting("REDIS_URL", fields.String(validate=_REDIS_URL), None, "redis://host:6379/0, to share limits by."),
+    Setting("REDIS_URL", fields.String(validate=_check_redis), None, "redis://host:6379/0, to share limits by."),
     Setting("MAX_CONTENT_LENGTH", _whole(1024), BODY_LIMIT_BYTES, "The longest body that is read, in bytes."),
     Setting("TRUSTED_PROXIES", _whole(0), 0, "How many proxies in front set X-Forwarded-For."),
     Setting(

@@ -64,8 +64,9 @@ class Watch:
         key = str(settings.get("JWT_PRIVATE_KEY") or "")
         lines = [line for line in key.splitlines() if not line.startswith("-----")]
         self.keep(settings.get("SECRET_KEY"), settings.get("MAIL_PASSWORD"), *earlier, *lines, lasting=True)
-        with contextlib.suppress(ArgumentError, ValueError):
-            self.keep(make_url(settings.get("DATABASE_URL") or "sqlite://").password, lasting=True)
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            with contextlib.suppress(ArgumentError, ValueError):
+                self.keep(make_url(settings.get(name) or "sqlite://").password, lasting=True)
 
     def say(self, where: str, text: str, *, may_show_address: bool = False) -> None:
         """Note what was said."""

@@ -347,3 +347,25 @@ def test_other_name_of_a_setting_is_read_and_ours_comes_first():
 
 def test_generic_answers_are_refused_where_tokens_at_registration_would_tell():
     assert stopped_by(AUTH_GENERIC_RESPONSES=True, AUTH_REQUIRE_VERIFIED_EMAIL=False).startswith("AUTH_GENERIC")
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in settings.SETTINGS])
+def test_wrong_value_is_not_repeated(name: str):
+    """It may be a secret that was put into the wrong setting, or an address with a password in it."""
+    secret, said = "violet-tractor-19-sings", []
+    for value in (
+        secret,
+        [secret],
+        {secret: 1},
+        f"mysql+pymysql://authapp:{secret}@host/",
+        f"mysql+pymysql://authapp:{secret}@host:port/name",
+        f"postgres://authapp:{secret}@host/name",
+        f"redis://:{secret}@[",
+        f"redis://:{secret}@host:port/0",
+        f"https://{secret}@host/ x",
+    ):
+        try:
+            start(**{name: value})
+        except ConfigError as error:
+            said.append(error.message)
+    assert not any(secret in message or "\n" in message for message in said)
