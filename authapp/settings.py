@@ -77,7 +77,7 @@ def _check_hash(method: str) -> None:
 
 def _check_redis(url: str) -> None:
     try:
-        parse_url(url)  # type: ignore[no-untyped-call]  # redis has no types for it.
+        parse_url(url)  # type: ignore[no-untyped-call]  # It has no types.
         works = not any(char.isspace() for char in url)
     except ValueError:
         works = False
