@@ -4,7 +4,7 @@ PYTHONS ?= python3.12 python3.13
 BIN := .venv/bin
 PIP_INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
 
-.PHONY: run test audit test-pythons test-long openapi bench-probing lock clean
+.PHONY: run test audit test-pythons test-long openapi bench-probing bench-storm lock clean
 
 run: .venv/run.done .env
 	@$(BIN)/flask --app wsgi db upgrade
@@ -51,6 +51,10 @@ openapi: .venv/dev.done
 # Whether answers tell, by their bytes or their times, who has an account: half an hour, on a quiet machine.
 bench-probing: .venv/dev.done
 	$(BIN)/python -u -m benchmarks.account_probing $(BENCH)
+
+# Whether those who are signed in are served while many log in: five minutes, on a quiet machine.
+bench-storm: .venv/dev.done
+	$(BIN)/python -u -m benchmarks.login_storm $(BENCH)
 
 # UPGRADE=--upgrade takes the newest versions.
 lock: .venv/dev.done

@@ -14,30 +14,24 @@ five small ones.
 import argparse
 import http.client
 import json
-import os
 import random
 import re
 import secrets
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import flask_migrate
 import pymysql
-from sqlalchemy.engine import URL, make_url
 
 from authapp import create_app, database, users
 from authapp.extensions import db
+from benchmarks.service import MYSQL_URL, free_port, mysql, process, service, wait_for
 
-ROOT = Path(__file__).parent.parent
-MYSQL_URL = make_url(os.environ.get("TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306"))
 PREFIX = "/api/auth"
 KINDS = ("known", "unknown", "unverified", "disabled")
 PASSWORD = "violet-tractor-19-sings"  # noqa: S105  # Of accounts that live as long as this runs.
@@ -224,25 +218,6 @@ def _noise(samples: Sequence[Sample]) -> float:
     return abs(one / other - 1)
 
 
-@contextmanager
-def mysql() -> Iterator[URL]:
-    """Make a database of our own on the server, and drop it afterwards."""
-    name = f"authapp_bench_{secrets.token_hex(4)}"
-    server = pymysql.connect(
-        host=MYSQL_URL.host or "127.0.0.1",
-        port=MYSQL_URL.port or 3306,
-        user=MYSQL_URL.username or "root",
-        password=MYSQL_URL.password or "",
-        connect_timeout=3,
-    )
-    with server, server.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name}")
-        try:
-            yield MYSQL_URL.set(database=name)
-        finally:
-            cursor.execute(f"DROP DATABASE {name}")
-
-
 def fill(settings: dict[str, str]) -> None:
     """Migrate the database and make the accounts."""
     app = create_app(settings, environ={})
@@ -262,55 +237,9 @@ def silent_mail_server() -> Iterator[int]:
     """Run a mail server that takes everything and keeps nothing, as a process of its own, and give its port."""
     port = free_port()
     command = [sys.executable, "-m", "aiosmtpd", "-n", "-l", f"127.0.0.1:{port}", "-c", "aiosmtpd.handlers.Sink"]
-    with _process(command, {}):
-        _wait_for(port)
+    with process(command, {}):
+        wait_for(port)
         yield port
-
-
-@contextmanager
-def service(settings: dict[str, str]) -> Iterator[int]:
-    """Run the service with one worker, and give its port."""
-    port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--log-level", "warning", "wsgi:app"]
-    with _process(command, {**settings, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": "1"}):
-        _wait_for(port)
-        yield port
-
-
-@contextmanager
-def _process(command: list[str], environment: dict[str, str]) -> Iterator[None]:
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(  # noqa: S603  # The command is ours.
-            command, cwd=ROOT, env={"PATH": os.environ["PATH"], **environment}, stdout=log, stderr=log
-        )
-        try:
-            yield
-        except BaseException:
-            log.seek(0)
-            print(log.read().decode()[-4000:], file=sys.stderr)
-            raise
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise SystemExit("The service did not start.")
-
-
-def free_port() -> int:
-    """Find a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def log_in(port: int) -> str:
@@ -339,7 +268,7 @@ def ask_all(url: str, questions: Sequence[Question], rounds: int) -> bool:
         fill(settings)
         good = True
         for question in questions:
-            with service({**settings, **dict(question.settings)}) as port:
+            with service({**settings, **dict(question.settings)}, workers=1) as port:
                 headers = {"Authorization": f"Bearer {log_in(port)}"} if question.needs_login else {}
                 client = Client(port, headers)
                 samples = sample(client, question, rounds)
