@@ -16,9 +16,6 @@ from authapp.extensions import db
 from authapp.mail import outbox, requests
 from authapp.models import User
 
-# What mails at a registration are counted as.
-_REGISTRATION = "registration"
-
 
 def register(
     email: str,
@@ -42,7 +39,7 @@ def register(
             raise
         return _pretend(users.normalize_email(email), name=name, photo=photo)
     # As for an address that is taken, and also for who deletes an account only to register the address again.
-    if limits.allows_mail(_REGISTRATION, user.email):
+    if _may_mail(user.email):
         send_verification(user, needed=True)
     return user
 
@@ -158,10 +155,15 @@ def _tell_owner(address: str) -> None:
     outbox.queue("already_registered", to=address, subject="You have an account already", needed=True)
 
 
+def _may_mail(address: str) -> bool:
+    """Count a mail about a registration: by the day only, since who begins anew waits for the mail at once."""
+    return limits.allows_mail("registration", address, by=(limits.MAILS_A_DAY,))
+
+
 def _pretend(address: str, *, name: str | None, photo: str | None) -> User:
     """Do for an address that is taken what looks like a registration; the INSERT that failed is all there was."""
     database.start_over()
-    if limits.allows_mail(_REGISTRATION, address):
+    if _may_mail(address):
         _tell_owner(address)
     return _nobody(address, name=name, photo=photo)
 

@@ -6,7 +6,7 @@ made. What counts them is `limiter`.
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from flask import current_app
@@ -82,12 +82,12 @@ def count(limit: Limit, *who: str | None) -> None:
     Attempt().count(limit, *who)
 
 
-def allows_mail(kind: str, recipient: str, *more: str) -> bool:
+def allows_mail(kind: str, recipient: str, *more: str, by: Sequence[Limit] = (MAILS_A_MINUTE, MAILS_A_DAY)) -> bool:
     """Count a mail of this kind that somebody has asked for; a rollback of what it speaks of gives it back."""
     made = Attempt()
     try:
-        made.count(MAILS_A_MINUTE, kind, recipient, *more)
-        made.count(MAILS_A_DAY, kind, recipient, *more)
+        for limit in by:
+            made.count(limit, kind, recipient, *more)
     except RateLimitedError:
         made.give_back()
         return False
