@@ -46,7 +46,9 @@ def network_of(client: Client | None) -> str | None:
 
 
 def remember(user: User, client: Client) -> None:
-    """Keep in mind that the user signs in from there."""
+    """Keep in mind that the user signs in from there, if it is a place at all."""
+    if client.ip is None:
+        return
     this, now = {"user_id": user.id, "network": client.network}, clock.now()
     if not database.change(update(KnownNetwork).filter_by(**this).values(seen_at=now)):
         fresh = insert(KnownNetwork).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")

@@ -482,6 +482,13 @@ def test_view_of_a_host_that_says_who_asks_is_limited_and_a_script_by_the_accoun
     assert tries(91) == {"INVALID_CREDENTIALS": 90, "RATE_LIMITED": 1}
 
 
+def test_client_without_an_address_is_no_place_to_be_known_from(limited: Api, now: time_machine.Traveller):
+    make_user(limited.app)
+    data(log_in(limited, password=PASSWORD, ip=""))
+    with limited.app.app_context():
+        assert db.session.scalars(select(KnownNetwork)).all() == []
+
+
 def test_deleted_account_leaves_no_network_behind(limited: Api, now: time_machine.Traveller):
     make_user(limited.app)
     token = log_in(limited, password=PASSWORD).get_json()["data"]["access_token"]
