@@ -13,6 +13,7 @@ from werkzeug.test import run_wsgi_app
 
 from tests.hostile.generated import FORM, PREFIX, Sent
 from tests.hostile.world import World
+from tests.leaks import Watch
 
 # Answers that are no envelope when all is well: documents, pages for people and what these are made of.
 _DOCUMENTS = ("/.well-known/jwks.json", "/openapi.json", "/dev/mailbox")
@@ -73,7 +74,9 @@ class Answer:
         return self.path not in _DOCUMENTS and self.headers["Cache-Control"] != "no-store"
 
     def _is_in_form(self) -> bool:
-        if self.sent.method in ("HEAD", "OPTIONS") or self.status in (204, 304):
+        if self.sent.method == "HEAD" or self.status in (204, 304):
+            return not self.body
+        if self.sent.method == "OPTIONS" and self.status == 200:
             return not self.body
         if self.headers.get("Content-Type", "").startswith("text/html"):
             return _PAGES.fullmatch(self.path) is not None
@@ -111,6 +114,14 @@ def _is_granted(found: Any, status: int) -> bool:
 
 def _is_told(found: Any) -> bool:
     return isinstance(found, dict) and "success" in found
+
+
+def leaked(watch: Watch) -> list[str]:
+    """Say what got out since this was last asked, by its form alone: tokens, links, hashes, keys.
+
+    Generated names and ids may be what is a password or an address elsewhere, and are shown again.
+    """
+    return [one for one in watch.take() if " has the " not in one]
 
 
 def exchange(world: World, sent: Sent) -> Answer:

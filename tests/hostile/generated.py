@@ -7,6 +7,7 @@ and links that they name.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from reprlib import Repr
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -21,9 +22,11 @@ FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
 PHOTO = "https://images.example.org/a.png"
 _BOUNDARY = "a-boundary"
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 300
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sent:
     """A request as it goes over the wire, but for what is named in it; without a length the body is chunked."""
 
@@ -33,6 +36,11 @@ class Sent:
     content_type: str | None = None
     content_length: str | None = "0"
     body: bytes = b""
+
+    def __repr__(self) -> str:
+        """Tell it in one line: forty of them are told where one has failed, and some bodies are long."""
+        told = (self.target, self.headers, self.content_type, self.content_length, self.body)
+        return f"Sent({self.method!r}, {', '.join(_SHORT.repr(part) for part in told)})"
 
 
 @dataclass

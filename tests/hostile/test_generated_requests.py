@@ -14,9 +14,10 @@ from authapp import create_app
 from authapp.extensions import db
 from authapp.testing import TEST_SETTINGS, empty_tables
 from tests.conftest import Figure
-from tests.hostile.exchange import Answer, exchange
+from tests.hostile.exchange import Answer, exchange, leaked
 from tests.hostile.generated import Sent, requests
 from tests.hostile.world import World
+from tests.leaks import Watch
 
 # One after the other on the same world: what one has changed the next may meet.
 IN_A_ROW = 40
@@ -44,7 +45,7 @@ def both(mysql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
 
 @pytest.mark.parametrize("number", [2_000, pytest.param(20_000, marks=pytest.mark.long)])
 def test_generated_requests_are_answered_well_and_the_same_on_each_database(
-    both: dict[str, Flask], number: int, figure: Figure
+    both: dict[str, Flask], number: int, figure: Figure, leaks: Watch
 ):
     counts: Counter[str] = Counter()
     statuses: dict[str, Counter[int]] = {name: Counter() for name in both}
@@ -84,6 +85,7 @@ def test_generated_requests_are_answered_well_and_the_same_on_each_database(
             on_sqlite, on_mariadb = (answer.comparable() for answer in answers)
             counts["differences"] += on_sqlite != on_mariadb
             assert on_sqlite == on_mariadb, request
+        assert leaked(leaks) == []
 
     try:
         send()
