@@ -17,8 +17,8 @@ PLACES = (
     *("authapp", "benchmarks", "docs", "examples", "tests"),
 )
 KINDS = (".md", ".yaml", ".ini", ".example", ".html", ".js", ".sh", ".json")
-# Checksums of packages, which no program of ours reads.
-LEFT_OUT = ("package-lock.json",)
+# Checksums of packages, and what other tests have installed: no program of ours reads either.
+LEFT_OUT = {"package-lock.json", "node_modules"}
 NAME = re.compile(r"SECRET|(^|_)KEY\b")
 GIVEN = re.compile(r"""(\w*(?:SECRET|_KEY)\w*)["']?\s*[:=]+\s*["'`]?([^\s"'`,;<>]+)""")
 RUN = re.compile(rf"[A-Za-z0-9_+=-]{{{MIN_SECRET_BYTES},}}")
@@ -67,7 +67,7 @@ def readable_secrets(root: Path) -> dict[str, str]:
     """Give all that looks like a secret and is long enough to be one, and the file that it stands in."""
     found: dict[str, str] = {}
     for file in files(root):
-        if file.name in LEFT_OUT:
+        if LEFT_OUT & {*file.relative_to(root).parts}:
             continue
         if file.suffix == ".py":
             found |= dict.fromkeys(in_program(file.read_text()), file.name)
