@@ -63,4 +63,4 @@ def _make_calls(session: Session, transaction: SessionTransaction) -> None:
         try:
             call()
         except Exception as error:
-            log.error("after_commit_failed", exc_info=traces.to_log(error))
+            log.error("afterwards_failed", exc_info=traces.to_log(error))

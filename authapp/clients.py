@@ -6,10 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, exists, insert, update
+from sqlalchemy import ColumnElement, delete, exists, update
 
 from authapp import clock, database
-from authapp.extensions import db
 from authapp.models import USER_AGENT_LENGTH, KnownNetwork, User
 
 KNOWN_FOR = timedelta(days=30)
@@ -51,8 +50,7 @@ def remember(user: User, client: Client) -> None:
         return
     this, now = {"user_id": user.id, "network": client.network}, clock.now()
     if not database.change(update(KnownNetwork).filter_by(**this).values(seen_at=now)):
-        fresh = insert(KnownNetwork).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
-        db.session.execute(fresh.values(**this, seen_at=now))
+        database.insert_new(KnownNetwork, **this, seen_at=now)
 
 
 def forget(user: User) -> None:

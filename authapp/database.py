@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import pymysql
 from flask import Flask
-from sqlalchemy import Select
+from sqlalchemy import Select, insert
 from sqlalchemy.engine import URL, CursorResult, Row, make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -138,6 +138,12 @@ def change(statement: UpdateBase) -> int:
     result = db.session.execute(statement, execution_options={"synchronize_session": False})
     assert isinstance(result, CursorResult)
     return result.rowcount
+
+
+def insert_new(model: type[Model], **values: object) -> None:
+    """Write a row unless there is one with its key."""
+    statement = insert(model).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
+    db.session.execute(statement.values(values))
 
 
 def commit() -> None:

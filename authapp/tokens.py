@@ -12,9 +12,8 @@ from typing import Any
 import flask_jwt_extended
 import jwt as pyjwt
 from flask import Flask, current_app
-from sqlalchemy import insert
 
-from authapp import clock, keys
+from authapp import clock, database, keys
 from authapp.errors import TokenExpiredError, TokenInvalidError
 from authapp.extensions import db, jwt
 from authapp.keys import Keyring, PublicKey
@@ -138,8 +137,7 @@ def revoke(claims: Claims) -> None:
 
 def record(jti: uuid.UUID, type: str, expires_at: datetime) -> None:
     """Write a row of `RevokedToken`, unless it is there already."""
-    statement = insert(RevokedToken).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
-    db.session.execute(statement.values(jti=jti, type=type, expires_at=expires_at))
+    database.insert_new(RevokedToken, jti=jti, type=type, expires_at=expires_at)
 
 
 def _own_session(user: User) -> Session:

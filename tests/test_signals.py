@@ -239,7 +239,7 @@ def test_listener_that_raises_does_not_break_the_answer(
 
     with listening(signals.user_registered, fail):
         data(api.register(), 201)
-    assert "after_commit_failed" in caplog.text
+    assert "afterwards_failed" in caplog.text
     assert "the listener's bug" in caplog.text
     data(api.post("/verify-email", {"token": mailed_token(app)}))
     assert len(heard.of(signals.user_verified)) == 1
