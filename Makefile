@@ -4,10 +4,10 @@ PYTHONS ?= python3.12 python3.13
 BIN := .venv/bin
 PIP_INSTALL := -m pip install -q --disable-pip-version-check --require-hashes
 
-.PHONY: run test audit test-pythons test-long openapi bench-probing bench-storm lock clean
+.PHONY: run test audit test-pythons test-long openapi pictures bench bench-probing bench-peers lock clean
 
 run: .venv/run.done .env
-	@$(BIN)/flask --app wsgi db upgrade
+	@FLASK_SKIP_DOTENV=1 $(BIN)/flask --app wsgi db upgrade
 	@AUTHAPP_GREETING=1 exec $(BIN)/gunicorn wsgi:app
 
 test: .venv/dev.done
@@ -43,18 +43,30 @@ test-long: test test-pythons
 	$(BIN)/pytest -m clients
 	.ci/first-run
 
-# The API's document under the default settings, as docs/ has it.
+# The API's document under the default settings, as docs/ has it, for programs and for people.
 openapi: .venv/dev.done
 	$(BIN)/python -m tests.write_openapi > docs/openapi.json.new
 	mv docs/openapi.json.new docs/openapi.json
+	$(BIN)/python -m tests.write_api > docs/api.md.new
+	mv docs/api.md.new docs/api.md
+
+# The pictures of the documents, by Debian's Chromium.
+pictures: .venv/dev.done
+	$(BIN)/python -m tests.pictures
 
 # Whether answers tell, by their bytes or their times, who has an account: half an hour, on a quiet machine.
 bench-probing: .venv/dev.done
 	$(BIN)/python -u -m benchmarks.account_probing $(BENCH)
 
-# Whether those who are signed in are served while many log in: five minutes, on a quiet machine.
-bench-storm: .venv/dev.done
-	$(BIN)/python -u -m benchmarks.login_storm $(BENCH)
+# The figures of docs/performance.md against their goals, on SQLite and on MariaDB: ten minutes, on a quiet machine.
+bench: .venv/dev.done
+	$(BIN)/python -u -m benchmarks $(BENCH)
+
+# Also growth, among a million accounts, and purge, of a million rows: three and five minutes.
+# One part of them for longer; peers: authapp beside what people would pick instead, which is installed from PyPI, nine
+# minutes; soak: twenty minutes a database.
+bench-signed-in bench-login-storm bench-capacity bench-starting bench-growth bench-purge bench-peers bench-soak: .venv/dev.done
+	$(BIN)/python -u -m benchmarks.$(subst -,_,$(@:bench-%=%)) $(BENCH)
 
 # UPGRADE=--upgrade takes the newest versions.
 lock: .venv/dev.done
@@ -70,11 +82,13 @@ clean:
 	@printf '%s\n' '# Development settings; .env.example explains every setting.' 'APP_ENV=development' > $@
 
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit("authapp needs Python 3.11 or newer." if sys.version_info < (3, 11) else 0)'
-	$(PYTHON) -m venv .venv
+	@command -v $(PYTHON) > /dev/null || { echo "There is no $(PYTHON) here: name one, make $(MAKECMDGOALS) PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit("authapp needs Python 3.11 or newer; name one, for example PYTHON=python3.12." if sys.version_info < (3, 11) else 0)'
+	@# Half an environment, as Debian makes it where its python3-venv is missing, would be taken for a whole one.
+	$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 
 .venv/run.done: requirements.txt | .venv/bin/python
-	@echo "Installing the pinned packages into .venv; this takes half a minute."
+	@echo "Installing the pinned packages into .venv; this takes a minute or two."
 	$(BIN)/python $(PIP_INSTALL) -r requirements.txt
 	@touch $@
 

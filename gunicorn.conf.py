@@ -1,25 +1,32 @@
-"""gunicorn's settings: `gunicorn wsgi:app` reads this file by itself."""
+"""gunicorn's settings: `gunicorn wsgi:app` in a checkout reads this file by itself, `python -m authapp` anywhere."""
 
-import contextlib
 import functools
+import logging
 import os
-import select
+import runpy
 import socket
 import sys
-import threading
 import time
-import traceback
 from pathlib import Path
 
 from dotenv import dotenv_values
 from gunicorn.glogging import Logger
-from gunicorn.workers.gthread import ThreadWorker
 
-# From a request's first byte: until all of it has come, and until its answer has been taken.
-_REQUEST_SECONDS = 10
-_ANSWER_SECONDS = 30
+# As `authapp.config.home` has it, which must not be imported here: in a checkout this file stands beside the package.
+_here = Path(__file__).resolve().parent
+_package, _home = (_here / "authapp", _here) if (_here / "authapp").is_dir() else (_here, Path.cwd())
 
-_file = dotenv_values(Path(__file__).with_name(".env"))
+
+def _read_env_file(file):
+    """Read the `.env` that the application will read."""
+    logging.getLogger("dotenv.main").disabled = True  # The application refuses a line that is no setting.
+    try:
+        return dotenv_values(file)
+    except (OSError, UnicodeError) as error:
+        sys.exit(f"authapp: {file} cannot be read ({type(error).__name__}): make it UTF-8 that this user may read.")
+
+
+_file = _read_env_file(_home / ".env")
 
 
 def _setting(name, default):
@@ -27,7 +34,7 @@ def _setting(name, default):
 
 
 bind = _setting("BIND", "127.0.0.1:8000")
-workers = int(_setting("WEB_CONCURRENCY", "2"))
+workers = _setting("WEB_CONCURRENCY", "2")
 # More threads than requests can ever wait for a password hash (AUTH_HASH_QUEUE), so that those never take them all.
 threads = 64
 timeout = 30
@@ -36,113 +43,61 @@ keepalive = 5
 control_socket_disable = True
 # gunicorn would take SCRIPT_NAME and PATH_INFO from a request's headers, and with them the path that a proxy checked.
 forwarder_headers = ""
-# The path alone: a query may hold the token of a mailed link.
 accesslog = "-"
-access_log_format = '%(t)s %({x-request-id}o)s %(h)s "%(m)s %(U)s" %(s)s %(b)s %(M)sms'
 
 
-class AccessLogger(Logger):
-    """gunicorn's logger; that one writes the decoded path as it is, line breaks and terminal codes included."""
-
-    def atoms(self, resp, req, environ, request_time):
-        """Give what a line is made of, what came from the client escaped."""
-        found = super().atoms(resp, req, environ, request_time)
-        return {name: _printable(value) if isinstance(value, str) else value for name, value in found.items()}
+def _run(name):
+    """Run a file of authapp: what was imported no SIGHUP could reload."""
+    return runpy.run_path(_package / name)
 
 
-def _printable(text):
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+_lines, _workers = _run("lines.py"), _run("metrics/workers.py")
+pre_fork, post_fork, child_exit, on_exit = map(_workers.get, ("pre_fork", "post_fork", "child_exit", "on_exit"))
+_log_format = _setting("LOG_FORMAT", "text" if _setting("APP_ENV", "production") == "development" else "json")
 
 
-logger_class = AccessLogger
+class EventLogger(Logger):
+    """gunicorn's logger, whose lines are written as authapp's, and with them those of whoever has no handler."""
+
+    formatter = _lines["FORMATTERS"].get(_log_format, _lines["JsonFormatter"])()
+
+    def setup(self, cfg):
+        """Set up the handlers, at the start and at every SIGHUP: then by the class that this file made anew."""
+        super().setup(cfg)
+        # Other libraries' warnings, which Python would write as they are.
+        logging.lastResort = logging.StreamHandler()
+        for handler in (*self.error_log.handlers, *self.access_log.handlers, logging.lastResort):
+            handler.setFormatter(cfg.logger_class.formatter)
+        logging.captureWarnings(True)
+        logging.getLogger("py.warnings").handlers = [logging.lastResort]
+
+    def access(self, resp, req, environ, request_time):
+        """Log a request that was answered."""
+        if self.access_log_enabled:
+            seconds = request_time.total_seconds()
+            fields = _lines["of_request"](environ, status=resp.status, sent=resp.sent, seconds=seconds)
+            self.access_log.info("request", extra=fields)
 
 
-class Worker(ThreadWorker):
-    """gunicorn's worker with threads; that one lets a client who is slow, or never hangs up, hold what others need.
-
-    And whoever connects while it stops it lets wait, only to hang up on them at its end.
-    """
-
-    def __init__(self, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.since, self.lock = {}, threading.Lock()
-
-    def handle(self, conn):
-        """Serve a request on this connection, in a thread."""
-        with self.lock:
-            self.since[conn] = time.monotonic()
-        try:
-            return super().handle(conn)
-        finally:
-            with self.lock:
-                del self.since[conn]
-
-    def finish_request(self, conn, fs):
-        """Wait for the client to hang up, two seconds at most, in a thread: gunicorn takes no connection meanwhile."""
-        if fs.cancelled() or fs.exception() or fs.result():
-            super().finish_request(conn, fs)
-        else:
-            self.nr_conns -= 1
-            self.tpool.submit(conn.close, graceful=True)
-
-    def notify(self):
-        """Say that the worker is alive, as it does every second, and end what has taken too long."""
-        super().notify()
-        now = time.monotonic()
-        with self.lock:
-            begun = list(self.since.items())
-        for conn, since in begun:
-            # What reads a body that breaks off refuses it, and the refusal still goes out.
-            with contextlib.suppress(OSError):
-                if now - since > _ANSWER_SECONDS:
-                    conn.sock.shutdown(socket.SHUT_RDWR)
-                elif now - since > _REQUEST_SECONDS and _is_awaited(conn.parser):
-                    conn.sock.shutdown(socket.SHUT_RD)
-
-    def set_accept_enabled(self, enabled):
-        """Stop accepting for good, when the worker is to end: take who is waiting, and close the socket at once.
-
-        While other processes have it open they serve whoever connects, after the last one it is refused.
-        """
-        super().set_accept_enabled(enabled)
-        if enabled or (self.alive and self.ppid == os.getppid()):
-            return
-        for listener in self.sockets:
-            while self.nr_conns < self.worker_connections and select.select([listener], [], [], 0)[0]:
-                self.accept(listener)
-            listener.close()
+logger_class = EventLogger
 
 
-worker_class = Worker
+worker_class = _run("gthread.py")["Worker"]
 
 
-def _is_awaited(parser):
-    """Say whether some of a request has yet to come; one that has come may wait for its answer, and another follow."""
-    if not (parser and parser.mesg and parser.mesg.req_number == parser.req_count):
-        return True
-    body = parser.mesg.body.reader
-    return bool(getattr(body, "length", 0) or getattr(body, "parser", None))
-
-
-def _try_settings():
-    """Load the application, which prints what is wrong, and give the exit status; nothing may escape into gunicorn."""
-    try:
-        import wsgi  # noqa: F401
-    except SystemExit as error:
-        return error.code
-    except BaseException:
-        traceback.print_exc()
-        return 1
-    return 0
-
-
-def _trial():
+def _trial(server):
     """Try the settings in a process of its own, because what the arbiter had imported no SIGHUP could reload."""
-    trial = os.fork()
+    trial, status = os.fork(), 1
     if trial == 0:
-        os._exit(_try_settings())
-    _, status = os.waitpid(trial, 0)
-    return os.waitstatus_to_exitcode(status)
+        # Nothing may escape into gunicorn.
+        try:
+            from authapp import starting
+
+            status = starting.try_settings(server.app.wsgi, log=server.log.error_log)
+        except BaseException:
+            server.log.exception("The application cannot be loaded.")
+        os._exit(status)
+    return os.waitstatus_to_exitcode(os.waitpid(trial, 0)[1])
 
 
 def _reload(server, reload):
@@ -150,7 +105,7 @@ def _reload(server, reload):
 
     gunicorn dismisses the old workers while the new ones are still loading; here they serve until those can.
     """
-    if _trial():
+    if _trial(server):
         server.log.error("These settings do not work: the workers stay as they are.")
         return
     youngest, dismiss_old = server.worker_age, server.manage_workers
@@ -174,20 +129,48 @@ def _is_loading(worker):
     return worker.tmp.last_update() > time.monotonic()
 
 
-def on_starting(server):
-    """Try the settings before there is a socket or a worker: else every worker would fail at them, one by one.
+def _try_address(server):
+    """Refuse in one line an address that cannot be had: gunicorn would try five times, and say so in ten."""
+    inherits = {"GUNICORN_FD", "LISTEN_FDS"} & set(os.environ) or server.cfg.reuse_port
+    for address in [] if inherits else [bound for bound in server.cfg.address if isinstance(bound, tuple)]:
+        with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                tried.bind(address)
+            except OSError as error:
+                mend = "end what listens there, or set another BIND, such as 127.0.0.1:8001."
+                server.log.error("authapp: cannot listen at %s:%s (%s): %s", *address[:2], error.strerror, mend)
+                sys.exit(1)
 
-    `make run` has just tried them by migrating, and need not wait twice.
-    """
+
+def on_starting(server):
+    """Have the first worker try the settings before there is a second: else all would fail at them, one by one."""
+    _try_address(server)
     server.handle_hup = functools.partial(_reload, server, server.handle_hup)
-    status = 0 if os.environ.get("AUTHAPP_GREETING") else _trial()
-    if status:
-        sys.exit(status)
+    if not _greets():
+        server.spawn_worker = functools.partial(_spawn_first, server, server.spawn_worker)
+
+
+def _spawn_first(server, spawn):
+    """Begin the first worker, and end with it where it cannot load the application."""
+    server.spawn_worker = spawn
+    pid, deadline = spawn(), time.monotonic() + timeout
+    while _is_loading(server.WORKERS[pid]) and time.monotonic() < deadline:
+        gone, status = os.waitpid(pid, os.WNOHANG)
+        if gone:
+            sys.exit(os.waitstatus_to_exitcode(status))
+        time.sleep(0.01)
+    return pid
+
+
+def _greets():
+    """Say whether `make run` starts this, which has just tried the settings by migrating."""
+    return bool(os.environ.get("AUTHAPP_GREETING"))
 
 
 def when_ready(server):
     """Greet whoever typed `make run`, once it is true."""
-    if os.environ.get("AUTHAPP_GREETING"):
+    if _greets():
         here = f"http://{bind}"
         print(f"authapp listens on {here}; Ctrl+C stops it.")
         print(f"  open  {here}/docs         every route, to try from the browser")
@@ -197,15 +180,13 @@ def when_ready(server):
 
 
 def post_worker_init(worker):
-    """Start the mail thread with the worker, for mails that an earlier process left."""
-    from authapp.mail import worker as mail_worker
+    """Start what runs beside the requests of a worker; the first one has also loaded what the greeting wants."""
+    from authapp import starting
 
-    with worker.wsgi.app_context():
-        mail_worker.wake()
+    starting.begin(worker.wsgi, greets=worker.age == 1 and _greets())
 
 
 def worker_exit(server, worker):
     """Have the mail at hand finished: else it would wait for its claim to expire, or go twice."""
-    app = getattr(worker, "wsgi", None)
-    if app:
+    if app := getattr(worker, "wsgi", None):
         app.extensions["authapp"].mail_worker.retire()

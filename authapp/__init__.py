@@ -26,22 +26,23 @@ from authapp import (
     keys,
     logs,
     mail,
+    metrics,
     openapi,
     schema,
     tokens,
 )
-from authapp.limiter import Limiter
+from authapp.limiter import Limiter, Shared
 from authapp.mail.worker import Worker
 from authapp.passwords import Gate
 
 __all__ = ["__version__", "create_app", "init_app"]
 
-__version__ = "0.1.0"
+__version__ = "0.5.0"
 
 PARTS = (auth, cookies, cors, jwks, mail, cli)
 """What both kinds of application have. A new capability is added by its name here."""
 
-SERVICE_PARTS = (health, logs, openapi)
+SERVICE_PARTS = (health, logs, metrics, openapi)
 """What only the service has; a host application brings its own."""
 
 
@@ -53,6 +54,7 @@ class State:
     gate: Gate
     keyring: keys.Keyring
     limiter: Limiter
+    version: str
     mail_worker: Worker = field(default_factory=Worker)
 
 
@@ -60,16 +62,18 @@ def create_app(settings: Mapping[str, object] | None = None, *, environ: Mapping
     """Make the service.
 
     `settings` come before `environ`, which is the process's environment and `.env` unless given. Raises
-    `config.ConfigError` for a setting that cannot work.
+    `config.ConfigError` for a setting that cannot work. `.env` and `instance/` are the checkout's own, or stand in the
+    working directory where authapp was installed.
     """
-    app = Flask(__name__, static_folder=None)
-    beside_wsgi = Path(app.root_path).parent
-    config.load(app, settings or {}, config.environment(beside_wsgi) if environ is None else environ)
+    home = config.home(Path(__file__).parent)
+    app = Flask(__name__, static_folder=None, instance_path=str(home / "instance"))
+    app.session_interface = extensions.Sessions()
+    config.load(app, settings or {}, config.environment(home) if environ is None else environ)
     if app.config["TRUSTED_PROXIES"]:
         number = app.config["TRUSTED_PROXIES"]
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=number, x_proto=number)  # type: ignore[method-assign]  # As Flask says to.
     _mount(app, owns_all=True)
-    extensions.migrate.init_app(app, extensions.db, directory=str(schema.MIGRATIONS))
+    extensions.Migrations(app, directory=str(schema.MIGRATIONS))
     for part in SERVICE_PARTS:
         part.init_app(app)
     return app
@@ -101,8 +105,16 @@ def _mount(app: Flask, *, owns_all: bool) -> None:
     keyring = tokens.configure(app)
     extensions.jwt.init_app(app)
     gate = Gate(concurrency=app.config["AUTH_HASH_CONCURRENCY"], queue=app.config["AUTH_HASH_QUEUE"])
-    limiter = Limiter(app.config["REDIS_URL"])
-    app.extensions["authapp"] = State(document.make(app, version=__version__), gate, keyring, limiter)
+    limiter = Limiter(_shared_counts(app.config["REDIS_URL"]))
+    app.extensions["authapp"] = State(document.make(app, version=__version__), gate, keyring, limiter, __version__)
     api.init_app(app, owns_all=owns_all)
     for part in PARTS:
         part.init_app(app)
+
+
+def _shared_counts(redis_url: str | None) -> Shared | None:
+    if not redis_url:
+        return None
+    from authapp.redis_counts import RedisCounts
+
+    return RedisCounts(redis_url)

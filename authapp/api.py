@@ -5,6 +5,7 @@ when authapp is the application (`create_app`). Nothing of a host application's 
 """
 
 import functools
+import inspect
 import logging
 import re
 from collections.abc import Callable
@@ -20,15 +21,14 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, default_exceptions
 
-from authapp import columns, database, document, errors, schema, traces
+from authapp import columns, database, document, errors, lines, schema, traces
 from authapp.body import FORM, REFUSALS, BodyParser
 from authapp.errors import AuthError
 
 log = logging.getLogger(__name__)
 
 CSP = "default-src 'none'; frame-ancestors 'none'"
-# Where the request keeps its id, for the log and for a host application that wants it.
-REQUEST_ID = "authapp.request_id"
+REQUEST_ID = lines.REQUEST_ID
 # Where `authapp.protect` keeps who is calling: with the request, since `g` may outlive it, where a test holds an
 # application context open around several.
 CURRENT_USER = "authapp.current_user"
@@ -91,6 +91,7 @@ def init_app(app: Flask, *, owns_all: bool) -> None:
         if not is_ours():
             return None
         _name_request()
+        request.environ[lines.ROUTE] = request.url_rule.rule if request.url_rule else None
         request.max_content_length = app.config["AUTH_MAX_CONTENT_LENGTH"]
         # No blueprint's handlers see a routing failure: it belongs to none.
         return answer_error(request.routing_exception) if request.routing_exception else None
@@ -120,6 +121,7 @@ def answer_error(error: Exception) -> Response:
         log.error("commit_failed", exc_info=traces.to_log(failure))
         database.rollback()
         refusal = errors.ServiceUnavailableError()
+    request.environ[lines.ERROR_CODE] = refusal.code
     body: dict[str, Any] = {"code": refusal.code, "message": refusal.message}
     if refusal.details:
         body["details"] = refusal.details
@@ -163,18 +165,10 @@ def _refusal(error: Exception) -> AuthError:
 
 
 def _is_schema_of_another_version() -> bool:
-    """Say whether a statement may have failed only because the tables are not this version's; then that is logged.
-
-    A host application's revisions are its own.
-    """
-    if "authapp_health" not in current_app.blueprints:
-        return False
+    """Say whether a statement may have failed only because the tables are not this version's; then that is logged."""
     # The connection is needed: a pool may have no other.
     database.rollback()
-    try:
-        problem = schema.problem()
-    except errors.ServiceUnavailableError as error:
-        problem = error.message
+    problem = schema.trouble()
     if problem:
         log.error("schema_of_another_version", extra={"problem": problem})
     return problem is not None
@@ -191,9 +185,10 @@ def _from_http(error: HTTPException, status: int) -> AuthError:
 
 def _name_request() -> str:
     """Give the request's id; the first who asks settles it (a host may have answered before our hook ran)."""
-    given = request.headers.get("X-Request-ID", "")
-    fresh = given if _GOOD_ID.fullmatch(given) else columns.new_id().hex
-    return str(request.environ.setdefault(REQUEST_ID, fresh))
+    if REQUEST_ID not in request.environ:
+        given = request.headers.get("X-Request-ID", "")
+        request.environ[REQUEST_ID] = given if _GOOD_ID.fullmatch(given) else columns.new_id().hex
+    return str(request.environ[REQUEST_ID])
 
 
 def _with_headers(response: Response) -> Response:
@@ -209,10 +204,13 @@ def _with_headers(response: Response) -> Response:
 def retrying(view: Callable[..., Any]) -> Callable[..., Any]:
     """Run a view again, once, where the database asks for that; both times it is one transaction."""
 
+    is_async = inspect.iscoroutinefunction(view)
+
     @functools.wraps(view)
     def twice(*args: Any, **kwargs: Any) -> Any:
+        run = current_app.ensure_sync(view) if is_async else view
         try:
-            return current_app.ensure_sync(view)(*args, **kwargs)
+            return run(*args, **kwargs)
         except (DBAPIError, StaleDataError) as error:
             if not database.is_transient(error):
                 raise
@@ -220,6 +218,6 @@ def retrying(view: Callable[..., Any]) -> Callable[..., Any]:
             database.start_over()
             # The caller may be what has changed.
             request.environ.pop(CURRENT_USER, None)
-            return current_app.ensure_sync(view)(*args, **kwargs)
+            return run(*args, **kwargs)
 
     return twice

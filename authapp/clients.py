@@ -50,7 +50,7 @@ def remember(user: User, client: Client) -> None:
         return
     this, now = {"user_id": user.id, "network": client.network}, clock.now()
     if not database.change(update(KnownNetwork).filter_by(**this).values(seen_at=now)):
-        database.insert_new(KnownNetwork, **this, seen_at=now)
+        database.insert_new(KnownNetwork, {**this, "seen_at": now})
 
 
 def forget(user: User) -> None:

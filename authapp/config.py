@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from flask import Flask
 from marshmallow import ValidationError
 from sqlalchemy.engine import URL, make_url
@@ -35,16 +36,50 @@ class ConfigError(click.ClickException):
     """A setting that cannot work: one line with its name and the mend. No server should start with it."""
 
 
-def environment(*directories: str | Path) -> dict[str, str]:
-    """Read the process environment over the first `.env` of these directories, the working directory being the last."""
-    files = [Path(directory) / ".env" for directory in (*directories, Path.cwd())]
-    found = next((file for file in files if file.is_file()), None)
+def home(package: Path) -> Path:
+    """Give the directory of `.env` and `instance/`: the checkout, else the working directory. An installation has none.
+
+    Nothing of an operator's belongs among installed packages, which the next version replaces.
+    """
+    is_checkout = all((package.parent / name).is_file() for name in ("wsgi.py", "gunicorn.conf.py"))
+    return package.parent if is_checkout else Path.cwd()
+
+
+def flask_command(app: Flask) -> str:
+    """Give how a command that runs where this process does begins; without a hint, flask finds `wsgi.py` and `app.py`.
+
+    A host's commands are its own: it knows where they are.
+    """
+    finds = os.environ.get("FLASK_APP") or any(Path(name).is_file() for name in ("wsgi.py", "app.py"))
+    return "flask" if finds or app.import_name != "authapp" else "flask --app authapp"
+
+
+def environment(directory: Path | None = None) -> dict[str, str]:
+    """Read the process environment over the `.env` of this directory, by default the working directory.
+
+    Of one alone: in a checkout, what somebody else put where a command is called must not count. A file that is asked
+    for is the service's own, and a line of it that is no setting is refused.
+    """
+    found = (directory or Path.cwd()) / ".env"
     try:
+        if directory and found.is_file():
+            _check_lines(found)
         # Asked without a file, python-dotenv would look for one in every folder above this very module.
-        file = dotenv_values(found) if found else {}
+        file = dotenv_values(found) if found.is_file() else {}
     except (OSError, UnicodeError) as error:
-        raise ConfigError(f".env cannot be read ({type(error).__name__}): make it a text file in UTF-8.") from None
+        raise ConfigError(
+            f".env cannot be read ({type(error).__name__}): "
+            "make it a text file in UTF-8 that the service's user may read."
+        ) from None
     return {name: value for name, value in file.items() if value is not None} | dict(os.environ)
+
+
+def _check_lines(file: Path) -> None:
+    """Refuse what python-dotenv would pass over: somebody meant something by it."""
+    with file.open(encoding="utf-8") as text:
+        broken = next((found.original.line for found in parse_stream(text) if found.error), None)
+    if broken:
+        raise ConfigError(f"{file} has no setting in line {broken}: write NAME=value, or # before a remark.")
 
 
 def load(app: Flask, given: Mapping[str, object], environ: Mapping[str, str]) -> None:
@@ -93,6 +128,7 @@ def _parse(setting: Setting, raw: object) -> Any:
 def _complete(app: Flask, *, bind: str) -> None:
     """Work out what depends on more than one setting, and refuse what does not go together."""
     config, development = app.config, app.config["APP_ENV"] == "development"
+    config["LOG_FORMAT"] = config["LOG_FORMAT"] or ("text" if development else "json")
     if development:
         config["SECRET_KEY"] = config["SECRET_KEY"] or _development_secret(Path(app.instance_path))
         config["AUTH_PUBLIC_URL"] = config["AUTH_PUBLIC_URL"] or f"http://{bind}"
@@ -149,7 +185,17 @@ def _check_pairs(config: Mapping[str, Any]) -> None:
 
 def _development_secret(instance: Path) -> str:
     """Make a secret once and keep it; two processes that start together end up with the same one."""
-    instance.mkdir(parents=True, exist_ok=True)
+    try:
+        return _kept_secret(instance)
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename} cannot be used ({error.strerror}), and the secret of development is kept there: "
+            "give it to the user that runs the service, or set SECRET_KEY."
+        ) from None
+
+
+def _kept_secret(instance: Path) -> str:
+    instance.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept, fresh = instance / "development-secret", instance / f".secret-{os.getpid()}-{secrets.token_hex(4)}"
     fresh.touch(mode=0o600)
     fresh.write_text(secrets.token_urlsafe(48))
@@ -172,6 +218,8 @@ def _database_url(app: Flask) -> URL:
         return url.set(drivername="mysql+pymysql").update_query_dict({"charset": "utf8mb4"})
     if url.get_backend_name() in ("mysql", "mariadb"):
         raise ConfigError("DATABASE_URL names no database: end it with one, mysql+pymysql://user:password@host/name.")
+    if url.get_backend_name() == "sqlite" and url.host:
+        raise ConfigError("DATABASE_URL has two slashes where SQLite needs three: sqlite:///path, or sqlite:////path.")
     if url.get_backend_name() == "sqlite":
         return url.set(drivername="sqlite")
     raise ConfigError(f"DATABASE_URL names {url.get_backend_name()}: only sqlite and mysql+pymysql are supported.")

@@ -13,12 +13,13 @@ from urllib.parse import urlsplit
 
 from flask import Flask, Response, current_app, request
 
-from authapp import clock, tokens
+from authapp import api, clock, tokens
 from authapp.errors import CSRFFailedError, TokenInvalidError
 from authapp.tokens import Claims, TokenPair
 
 CSRF_HEADER = "X-CSRF-TOKEN"
 CSRF_REFRESH_HEADER = "X-CSRF-REFRESH-TOKEN"
+CSRF_FIELD = "csrf_token"
 _NAMES = {tokens.ACCESS: "access_token", tokens.REFRESH: "refresh_token"}
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 # What the answer shall do with the cookies; with the request, so that a view that is run again says it anew.
@@ -93,6 +94,14 @@ def csrf_token(type: str, sid: uuid.UUID, secret: str | None = None) -> str:
     return hmac.digest(key, f"{type}:{sid}".encode(), "sha256").hex()
 
 
+def csrf_cookie() -> str:
+    """Give the CSRF token that the browser has for its access token, if any: a form of the answer may send it back."""
+    if not _are_read():
+        return ""
+    request.environ[_ASKED_FOR] = True
+    return request.cookies.get("csrf_access_token", "")
+
+
 def _are_read() -> bool:
     return current_app.config["AUTH_COOKIES"] and "Authorization" not in request.headers
 
@@ -106,10 +115,21 @@ def _claims(type: str) -> Claims | None:
 
 
 def _is_backed(claims: Claims) -> bool:
-    config, sent = current_app.config, request.headers.get(CSRF_HEADER, "").encode()
+    config, sent = current_app.config, _sent_csrf_token().encode()
     secrets = (config["SECRET_KEY"], *config["SECRET_KEY_FALLBACKS"])
     good = (csrf_token(claims.type, claims.sid, secret) for secret in secrets)
     return any(hmac.compare_digest(sent, one.encode()) for one in good)
+
+
+def _sent_csrf_token() -> str:
+    """Give what the header says, else the field of a form, which can send no header, to a view of the host's.
+
+    Our own views read their bodies themselves, once.
+    """
+    header = request.headers.get(CSRF_HEADER)
+    if header is not None or (request.blueprint or "").startswith(api.OWN_BLUEPRINT):
+        return header or ""
+    return request.form.get(CSRF_FIELD, "")
 
 
 def _is_from_elsewhere() -> bool:

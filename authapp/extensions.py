@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, current_app
+import click
+from flask import Flask, Request, current_app
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_jwt_extended import JWTManager
 from flask_mail import Mail
-from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import Engine, MetaData
 from sqlalchemy.orm import DeclarativeBase, scoped_session
@@ -60,6 +61,43 @@ class Database(SQLAlchemy):
         return bound
 
 
+class Sessions(SecureCookieSessionInterface):
+    """Flask's sessions, for who adds views to the service; it has none, and each request would pay for their keys."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        """Give the session of a request; where it has no cookie, an empty one."""
+        if self.get_cookie_name(app) in request.cookies:
+            return super().open_session(app, request)
+        return self.session_class() if app.secret_key else None
+
+
+class Migrations:
+    """Flask-Migrate, bound when a migration is to be run: it brings Alembic, which no request needs."""
+
+    def __init__(self, app: Flask, *, directory: str) -> None:
+        self._app, self._directory = app, directory
+        app.extensions["migrate"] = self
+        app.cli.add_command(_Migrating("db", help="Perform database migrations."))
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what `flask db` wants to know, from what takes this one's place."""
+        from flask_migrate import Migrate
+
+        Migrate(self._app, db, directory=self._directory)
+        return getattr(self._app.extensions["migrate"], name)
+
+
+class _Migrating(click.Command):
+    """Flask-Migrate's group of commands, in its place until it is called; `flask` itself finds the real one."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Hand over to the real one."""
+        from flask_migrate.cli import db as commands  # type: ignore[import-not-found]  # Its stubs leave it out.
+
+        context: click.Context = commands.make_context(*args, **kwargs)
+        return context
+
+
 def app_at_hand() -> Flask:
     """Give the application itself, for whoever keeps it beyond this context: a thread, a listener."""
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]  # Werkzeug's proxy types hide it.
@@ -68,7 +106,6 @@ def app_at_hand() -> Flask:
 
 # Nothing is expired at a commit: a view commits on its last line, and its answer is dumped after that.
 db = Database(model_class=Base, session_options={"expire_on_commit": False})
-migrate = Migrate()
 jwt = _TokenManager()
 mail = Mail()
 

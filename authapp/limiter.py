@@ -7,21 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from threading import Lock
-from typing import Protocol, cast
-
-import redis
-from limits.storage import RedisStorage
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from typing import Protocol
 
 from authapp import clock
 from authapp.errors import RateLimitedError
 
 log = logging.getLogger(__name__)
 
-# A request waits for Redis no longer than this, twice: once more on a new connection.
-_REDIS_SECONDS = 0.25
-# Then nobody asks it for a while.
+# So long nobody asks a Redis that did not answer.
 _AWAY_SECONDS = 5.0
 _SWEEP_SECONDS = 60.0
 # Of each limit, as much of this process's memory as a flood of clients may take: some tens of megabytes.
@@ -37,7 +30,13 @@ class Limit:
     seconds: int
 
 
-class _Store(Protocol):
+class AwayError(Exception):
+    """What counts for all cannot be asked now; its text is the name of what went wrong."""
+
+
+class Store(Protocol):
+    """Where tries are counted."""
+
     def take(self, limit: Limit, key: str) -> float:
         """Count one try and give 0, or give the seconds until there may be another."""
 
@@ -45,13 +44,20 @@ class _Store(Protocol):
         """Forget the latest try."""
 
 
+class Shared(Store, Protocol):
+    """What counts for all processes; each of its methods may raise `AwayError`."""
+
+    def eviction(self) -> str:
+        """Say what is done with keys when its memory is full, as Redis names it."""
+
+
 class Limiter:
     """The counts of one application."""
 
-    def __init__(self, redis_url: str | None) -> None:
+    def __init__(self, shared: Shared | None = None) -> None:
         # By the limit's name: a flood of what is cheap to try must not push out the count of what is not.
         self._memory: dict[str, _Memory] = {}
-        self._shared = _Shared(redis_url) if redis_url else None
+        self._shared = shared
         self._lock = Lock()
         self._away_until: float | None = None
 
@@ -64,14 +70,14 @@ class Limiter:
         return partial(self._give_back, store, key)
 
     def eviction(self) -> str | None:
-        """Ask Redis what it does with keys when its memory is full; `None` without a Redis. Raises `RedisError`."""
+        """Ask Redis what it does with keys when its memory is full; `None` without a Redis. Raises `AwayError`."""
         return self._shared.eviction() if self._shared else None
 
-    def _take(self, limit: Limit, key: str) -> tuple[_Store, float]:
+    def _take(self, limit: Limit, key: str) -> tuple[Store, float]:
         if self._shared and self._may_ask():
             try:
                 wait_seconds = self._shared.take(limit, key)
-            except redis.RedisError as error:
+            except AwayError as error:
                 self._leave(error)
             else:
                 self._return()
@@ -79,10 +85,10 @@ class Limiter:
         memory = self._memory.setdefault(limit.name, _Memory())
         return memory, memory.take(limit, key)
 
-    def _give_back(self, store: _Store, key: str) -> None:
+    def _give_back(self, store: Store, key: str) -> None:
         try:
             store.give_back(key)
-        except redis.RedisError as error:
+        except AwayError as error:
             self._leave(error)
 
     def _may_ask(self) -> bool:
@@ -95,46 +101,17 @@ class Limiter:
             self._away_until = time.monotonic() + _AWAY_SECONDS
             return True
 
-    def _leave(self, error: redis.RedisError) -> None:
+    def _leave(self, error: AwayError) -> None:
         with self._lock:
             is_news, self._away_until = self._away_until is None, time.monotonic() + _AWAY_SECONDS
         if is_news:
-            log.warning("limits_not_shared", extra={"error": type(error).__name__})
+            log.warning("limits_not_shared", extra={"error": str(error)})
 
     def _return(self) -> None:
         with self._lock:
             is_news, self._away_until = self._away_until is not None, None
         if is_news:
             log.info("limits_shared_again")
-
-
-class _Shared:
-    """Redis, which counts for all."""
-
-    def __init__(self, url: str) -> None:
-        pool = redis.ConnectionPool.from_url(
-            url,
-            socket_timeout=_REDIS_SECONDS,
-            socket_connect_timeout=_REDIS_SECONDS,
-            # Once: a connection that a restart of Redis has cut shows only when it is used.
-            retry=Retry(NoBackoff(), 1),
-        )
-        self._redis = redis.Redis(connection_pool=pool)
-        self._storage = RedisStorage(url, connection_pool=pool, key_prefix="authapp")
-
-    def take(self, limit: Limit, key: str) -> float:
-        if self._storage.acquire_entry(key, limit.most, limit.seconds):
-            return 0
-        oldest, _ = self._storage.get_moving_window(key, limit.most, limit.seconds)
-        return max(1.0, oldest + limit.seconds - clock.now().timestamp())
-
-    def give_back(self, key: str) -> None:
-        self._redis.lpop(self._storage.prefixed_key(key))
-
-    def eviction(self) -> str:
-        # Its types cover asyncio too.
-        told = cast("dict[str, str]", self._redis.info("memory"))
-        return told["maxmemory_policy"]
 
 
 class _Memory:

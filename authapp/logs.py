@@ -1,49 +1,45 @@
-"""The service's log: one line an event, each with the request's id."""
+"""The service's log: one line an event, each with the id and the client of its request.
+
+A host application keeps its own set-up; it may use the filter and the formatters.
+"""
 
 import logging
 import sys
-from datetime import UTC, datetime
 
+import click
 from flask import Flask, has_request_context, request
 
-from authapp.api import REQUEST_ID
+from authapp.lines import FORMATTERS, REQUEST_ID, JsonFormatter, TextFormatter
 
-# What `logging` puts on every record; anything else on one is a field of the event.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "request_id", "taskName"}
+__all__ = ["JsonFormatter", "RequestFilter", "TextFormatter", "init_app"]
 
 
-class RequestIdFilter(logging.Filter):
-    """Puts the id of the current request on every record, and "-" where there is none."""
+class RequestFilter(logging.Filter):
+    """Puts the id of the current request on every record, and the address of its client, where there is one."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = request.environ.get(REQUEST_ID, "-") if has_request_context() else "-"
+        record.request_id = None
+        if has_request_context():
+            record.request_id, record.ip = request.environ.get(REQUEST_ID), request.remote_addr
         return True
 
 
-class EventFormatter(logging.Formatter):
-    """Time, level, request id, event, and the event's fields as name=value; what comes after it is indented."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        time = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
-        fields = (f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
-        line = " ".join([time, record.levelname, getattr(record, "request_id", "-"), record.getMessage(), *fields])
-        trace = self.formatException(record.exc_info) if record.exc_info else ""
-        # A trace quotes what came from outside: indented, no line of it can pass for an event.
-        return "\n".join([_printable(line), *(f"  {_printable(part)}" for part in trace.splitlines())])
-
-
 def init_app(app: Flask) -> None:
-    """Send authapp's log to standard error; a host application keeps its own set-up and never comes here."""
+    """Send authapp's log to standard error, as `LOG_FORMAT` says."""
     logger = logging.getLogger("authapp")
     if logger.handlers:
         return
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(RequestIdFilter())
-    handler.setFormatter(EventFormatter())
+    handler.addFilter(RequestFilter())
+    handler.setFormatter(FORMATTERS[app.config["LOG_FORMAT"]]())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    if _is_command():
+        # Whoever typed it is told in its own words what it did.
+        logging.getLogger("authapp.signals").setLevel(logging.WARNING)
 
 
-def _printable(text: str) -> str:
-    """Escape what would end the line, steer a terminal or turn the direction of reading."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+def _is_command() -> bool:
+    """Say whether this process is a command, and not the development server, which is one in name only."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.info_name != "run"

@@ -4,10 +4,12 @@ Hashing is the one expensive thing that a stranger can ask for, so it goes throu
 more waiting, the rest are told to come back. Whoever takes a place holds no database connection meanwhile.
 """
 
+import logging
 import re
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import BoundedSemaphore, Lock
 from typing import TypeVar, cast
 from urllib.parse import urlsplit
@@ -20,6 +22,8 @@ from authapp.errors import ServerBusyError, ValidationError
 
 T = TypeVar("T")
 
+log = logging.getLogger(__name__)
+
 # Far more than any password: to bring a text to its one form takes the square of its length, where it is all accents.
 _MOST_CHARACTERS = 4096
 # As much of a password as zxcvbn rates; what comes after it only makes a password stronger. It takes the square of
@@ -30,8 +34,14 @@ _STAND_INS = "4@8({[<369|1!70$5+%2"
 _MOST_STAND_INS = 10
 _MOST_WORDS = 20
 
+# How Werkzeug's hashes begin, which ours are.
+_OURS = ("scrypt:", "pbkdf2:")
+
 # Whoever has waited this long will soon hang up: the hash would be for nobody.
 _LONGEST_WAIT_SECONDS = 10
+# Whoever is refused, too, and so many at most, that there are always threads for what needs no hash.
+_HELD_OFF_SECONDS = 0.5
+_MOST_HELD_OFF = 24
 
 
 class Gate:
@@ -39,8 +49,11 @@ class Gate:
 
     def __init__(self, *, concurrency: int, queue: int) -> None:
         self._places = BoundedSemaphore(concurrency)
+        self._kept = BoundedSemaphore(_MOST_HELD_OFF)
         self._lock = Lock()
         self._free = concurrency + queue
+        # Around every wait, for whoever measures it.
+        self.waiting: Callable[[], AbstractContextManager[object]] = nullcontext
 
     @contextmanager
     def place(self, read: Callable[[], T] | None = None) -> Iterator[T | None]:
@@ -50,13 +63,17 @@ class Gate:
         Raises `ServerBusyError` when too many wait already, or this one too long.
         """
         with self._lock:
-            if not self._free:
-                raise ServerBusyError
-            self._free -= 1
+            is_full = not self._free
+            self._free -= not is_full
+        if is_full:
+            self._hold_off()
+            raise _busy(reason="queue_full")
         try:
-            found = read() if read else None
-            if not self._places.acquire(timeout=_LONGEST_WAIT_SECONDS):
-                raise ServerBusyError
+            with self.waiting():
+                found = read() if read else None
+                is_ours = self._places.acquire(timeout=_LONGEST_WAIT_SECONDS)
+            if not is_ours:
+                raise _busy(reason="waited_too_long")
             try:
                 yield found
             finally:
@@ -64,6 +81,22 @@ class Gate:
         finally:
             with self._lock:
                 self._free += 1
+
+    def _hold_off(self) -> None:
+        """Keep whoever is refused for a moment, unless many are kept already.
+
+        Those who come straight back, whatever they are told, would else cost more than all who are served.
+        """
+        if self._kept.acquire(blocking=False):
+            try:
+                time.sleep(_HELD_OFF_SECONDS)
+            finally:
+                self._kept.release()
+
+
+def _busy(*, reason: str) -> ServerBusyError:
+    log.warning("server_busy", extra={"reason": reason})
+    return ServerBusyError()
 
 
 def place(read: Callable[[], T] | None = None) -> AbstractContextManager[T]:
@@ -78,17 +111,27 @@ def hash(password: str) -> str:
 
 
 def verify(password: str, password_hash: str | None) -> bool:
-    """Check a password; `None` (nobody has that address) costs the same time and is always wrong."""
-    known = password_hash or _decoy(current_app.config["AUTH_PASSWORD_HASH"])
+    """Check a password; `None` (nobody has that address) costs the same time and is always wrong.
+
+    So is the empty text of an account without a password, and a hash of another system's that is damaged.
+    """
+    # What is no ASCII cannot even be compared.
+    kept = password_hash if password_hash and password_hash.isascii() else None
+    if kept and not kept.startswith(_OURS):
+        right = _verify_of_another_system(password, kept)
+        if right is not None:
+            return right
+        kept = None
+    known = kept or _decoy(current_app.config["AUTH_PASSWORD_HASH"])
     try:
         right = check_password_hash(known, _normalize(password))
     except ValueError:
         if not is_outdated(known):
             # The method works: there is no memory for it now, and nothing has been learned about the password.
             raise
-        # A hash of another system's: nobody logs in with it, which is no reason for an error.
+        # A damaged hash: nobody logs in with it, which is no reason for an error.
         return False
-    return right and password_hash is not None
+    return right and kept is not None
 
 
 def is_outdated(password_hash: str) -> bool:
@@ -147,6 +190,19 @@ def _ratable(password: str) -> str:
 def _normalize(password: str) -> str:
     """Give the one form of a password that can be typed in several (NIST SP 800-63B: NFKC or NFKD)."""
     return unicodedata.normalize("NFKC", password)
+
+
+def _verify_of_another_system(password: str, password_hash: str) -> bool | None:
+    """Check a password against an imported hash; where that is damaged, it says neither yes nor no."""
+    # Its libraries are for those who have such hashes.
+    from authapp import hashes
+
+    try:
+        check = hashes.read(password_hash)
+        # As it was typed there, or in our one form. Each one more would be paid for at every guess of a stranger.
+        return any(check(form) for form in dict.fromkeys([password, _normalize(password)]))
+    except ValueError:
+        return None
 
 
 def _decoy(method: str) -> str:

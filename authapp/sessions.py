@@ -3,22 +3,23 @@
 import logging
 import uuid
 from collections.abc import Sequence
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import NamedTuple, cast
 
 from flask import current_app
-from sqlalchemy import ColumnElement, Row, and_, bindparam, exists, orm, select, update
+from sqlalchemy import ColumnElement, Table, and_, bindparam, exists, orm, select, update
 
 from authapp import clock, database, signals, tokens
 from authapp.clients import Client
 from authapp.errors import USER_GONE, TokenExpiredError, TokenInvalidError, TokenReusedError, TokenRevokedError
 from authapp.extensions import db
 from authapp.models import RevokedToken, Session, User
-from authapp.tokens import Claims
+from authapp.tokens import Claims, TokenPair
 
 log = logging.getLogger(__name__)
 
 _MOST_LISTED = 100
+_SESSIONS = cast("Table", Session.__table__)
 
 
 def start(user: User, client: Client) -> Session:
@@ -33,24 +34,39 @@ def start(user: User, client: Client) -> Session:
     return session
 
 
-def identify(claims: Claims) -> Row[Any]:
+class Identity(NamedTuple):
+    """Who is calling: the public fields of `User`, and the id of the session that the access token speaks for."""
+
+    id: uuid.UUID
+    email: str
+    name: str | None
+    photo: str | None
+    role: str
+    is_active: bool
+    is_verified: bool
+    created_at: datetime
+    updated_at: datetime
+    sid: uuid.UUID
+
+
+def identify(claims: Claims) -> Identity:
     """Give the user and the session that an access token speaks for, in one SELECT on primary keys.
 
-    The row has the public fields of `User`, and `sid`. Raises `TokenInvalidError` (the user is gone) and
-    `TokenRevokedError`.
+    Raises `TokenInvalidError` (the user is gone) and `TokenRevokedError`.
     """
     found = database.row(_IDENTITY, sid=claims.sid, access_jti=claims.jti)
     if found is None:
         raise TokenInvalidError(USER_GONE)
     if found.id != claims.user_id:
         raise TokenInvalidError
-    if not found.is_alive or found.is_revoked:
+    if not found.is_good:
         raise TokenRevokedError
-    return found
+    # The last column is no field of it.
+    return Identity._make((*found[:-1], claims.sid))
 
 
-def rotate(claims: Claims, client: Client) -> tuple[User, Session]:
-    """Exchange a refresh token (RFC 9700, 4.14.2): move its session to the next generation.
+def rotate(claims: Claims, client: Client) -> TokenPair:
+    """Exchange a refresh token (RFC 9700, 4.14.2): move its session to the next generation, and mint its tokens.
 
     Whoever presents the token of the current generation and wins the compare-and-set moves it. Whoever comes
     just behind, within `REFRESH_REUSE_LEEWAY_SECONDS` and before the successor was used, gets that successor.
@@ -60,19 +76,18 @@ def rotate(claims: Claims, client: Client) -> tuple[User, Session]:
     with database.reading() as reader:
         user, session = _load(claims, reader)
     if claims.jti == tokens.jti(session.id, session.generation, tokens.REFRESH):
-        if _advance(session, claims, client):
-            return user, session
+        if pair := _advance(user, session, claims, client):
+            return pair
         # On the connection that lost: many losers that each wanted a second one would wait for each other.
         user, session = _load(claims, db.session(), latest=True)
     if not _is_just_behind(claims, session):
         end(session.id, user.id, reason="token_reused")
         signals.announce(signals.token_reused, user_id=user.id, sid=session.id)
-        log.warning("token_reused", extra={"sid": session.id})
         raise TokenReusedError
     if (client.ip, client.user_agent) != (session.ip, session.user_agent):
         # A lost answer comes back from where it was asked for; from elsewhere it may be a copy.
         log.warning("refresh_repeated_elsewhere", extra={"sid": session.id, "ip": client.ip})
-    return user, session
+    return tokens.pair(user, session)
 
 
 def list_alive(user_id: uuid.UUID) -> Sequence[Session]:
@@ -82,9 +97,12 @@ def list_alive(user_id: uuid.UUID) -> Sequence[Session]:
         return reader.scalars(mine.order_by(Session.id.desc()).limit(_MOST_LISTED)).all()
 
 
-def end(sid: uuid.UUID, user_id: uuid.UUID, *, reason: str) -> bool:
-    """End one session of this user; `False` when there is none such that is still going on."""
-    return bool(_end(Session.id == sid, Session.user_id == user_id, reason=reason))
+def end(sid: uuid.UUID, user_id: uuid.UUID, *, reason: str, shown: Claims | None = None) -> bool:
+    """End one session of this user; `False` when there is none such that is still going on.
+
+    `shown` is the token that asks for it, which may not be the session's latest.
+    """
+    return bool(_end(Session.id == sid, Session.user_id == user_id, reason=reason, shown=shown))
 
 
 def end_all(user_id: uuid.UUID, *, reason: str, but: uuid.UUID | None = None) -> int:
@@ -99,11 +117,9 @@ def is_alive() -> ColumnElement[bool]:
 
 
 def _load(claims: Claims, reader: orm.Session, *, latest: bool = False) -> tuple[User, Session]:
-    statement = select(User, Session, is_alive()).join(Session).where(Session.id == claims.sid)
-    if latest:
-        # At a host's REPEATABLE READ any other read would show the row as it was before it was lost.
-        statement = statement.with_for_update(read=True)
-    found = reader.execute(statement, execution_options={"populate_existing": True}).first()
+    # At a host's REPEATABLE READ any other read would show the row as it was before it was lost.
+    statement = _LOADING.with_for_update(read=True) if latest else _LOADING
+    found = reader.execute(statement, {"sid": claims.sid}).first()
     if found is None:
         raise TokenInvalidError(USER_GONE)
     if found[0].id != claims.user_id:
@@ -117,25 +133,26 @@ def _load(claims: Claims, reader: orm.Session, *, latest: bool = False) -> tuple
     return user, session
 
 
-def _advance(session: Session, claims: Claims, client: Client) -> bool:
-    """Move the row one generation on, if it still stands where it was read; `session` follows."""
-    now = clock.now()
+def _advance(user: User, session: Session, claims: Claims, client: Client) -> TokenPair | None:
+    """Move the row one generation on, if it still stands where it was read."""
+    now, was = clock.now(), session.generation
     lifetime = timedelta(days=current_app.config["REFRESH_TOKEN_EXPIRE_DAYS"])
     moved = {
-        "generation": session.generation + 1,
+        "generation": was + 1,
         "rotated_at": now,
         "expires_at": min(now + lifetime, session.ends_at),
         "ip": client.ip,
         "user_agent": client.user_agent,
     }
-    unmoved = (Session.id == session.id, Session.generation == session.generation, Session.ended_at.is_(None))
-    if not database.change(update(Session).where(*unmoved).values(moved)):
-        return False
-    tokens.revoke(claims)
+    # It belongs to no transaction. To sign takes longer than to write: on SQLite everybody would wait for it.
     for name, value in moved.items():
         setattr(session, name, value)
+    pair = tokens.pair(user, session)
+    if not database.change(_MOVING, sid=session.id, was=was, **moved):
+        return None
+    tokens.revoke(claims)
     signals.announce(signals.session_refreshed, user_id=session.user_id, sid=session.id)
-    return True
+    return pair
 
 
 def _is_just_behind(claims: Claims, session: Session) -> bool:
@@ -144,7 +161,7 @@ def _is_just_behind(claims: Claims, session: Session) -> bool:
     return claims.jti == predecessor and clock.now() - session.rotated_at <= leeway
 
 
-def _end(*which: ColumnElement[bool], reason: str) -> int:
+def _end(*which: ColumnElement[bool], reason: str, shown: Claims | None = None) -> int:
     """End the sessions that `which` finds in one UPDATE, and put their latest tokens on record.
 
     One that has expired is over already; not so within the leeway that its tokens are still read in.
@@ -155,22 +172,25 @@ def _end(*which: ColumnElement[bool], reason: str) -> int:
     number = database.change(ending.values(ended_at=now, ended_because=reason))
     # Read after the UPDATE, whose locks now keep every other request from moving these rows on.
     ended = select(Session).where(*which, Session.ended_at == now).execution_options(populate_existing=True)
-    for session in db.session.scalars(ended) if number else ():
-        _record_tokens(session)
+    sessions = db.session.scalars(ended).all() if number else ()
+    tokens.revoke(*(claims for session in sessions for claims in (*tokens.latest(session), shown) if claims))
+    for session in sessions:
         signals.announce(signals.session_ended, user_id=session.user_id, sid=session.id, reason=reason)
     return number
 
 
-def _record_tokens(session: Session) -> None:
-    for type, expires_at in (
-        (tokens.ACCESS, tokens.access_expires_at(session)),
-        (tokens.REFRESH, session.expires_at),
-    ):
-        if expires_at > clock.now():
-            tokens.record(tokens.jti(session.id, session.generation, type), type, expires_at)
-
-
-# Built once: an authenticated request should not pay for composing it.
+# Built once: no request should pay for composing them.
+_LOADING = (
+    select(User, Session, is_alive())
+    .join(Session)
+    .where(Session.id == bindparam("sid"))
+    .execution_options(populate_existing=True)
+)
+_MOVING = (
+    update(_SESSIONS)
+    .where(_SESSIONS.c.id == bindparam("sid"))
+    .where(_SESSIONS.c.generation == bindparam("was"), _SESSIONS.c.ended_at.is_(None))
+)
 _IDENTITY = (
     select(
         User.id,
@@ -182,9 +202,7 @@ _IDENTITY = (
         User.is_verified,
         User.created_at,
         User.updated_at,
-        Session.id.label("sid"),
-        is_alive().label("is_alive"),
-        exists().where(RevokedToken.jti == bindparam("access_jti")).label("is_revoked"),
+        and_(is_alive(), ~exists().where(RevokedToken.jti == bindparam("access_jti"))).label("is_good"),
     )
     .join(Session, Session.user_id == User.id)
     .where(Session.id == bindparam("sid"))

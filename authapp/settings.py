@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
-from redis.connection import parse_url
 from werkzeug.security import generate_password_hash
 
 MIN_SECRET_BYTES = 32
@@ -59,7 +58,7 @@ _ORIGIN = validate.Regexp(
 )
 _COLOR = validate.Regexp(r"#[0-9A-Fa-f]{6}\Z", error="Give it as # and six hexadecimal digits.")
 _PREFIX = validate.Regexp(r"^(/[A-Za-z0-9._~-]+)+\Z", error="Start it with a slash and end it without one.")
-_DEFAULT_HASH = "scrypt:32768:8:3"
+DEFAULT_HASH = "scrypt:32768:8:3"
 
 
 def _check_hash(method: str) -> None:
@@ -68,7 +67,7 @@ def _check_hash(method: str) -> None:
     One without numbers is refused: the hash names Werkzeug's, and would look outdated at every login.
     """
     try:
-        works = method == _DEFAULT_HASH or generate_password_hash("trial", method=method).startswith(f"{method}$")
+        works = method == DEFAULT_HASH or generate_password_hash("trial", method=method).startswith(f"{method}$")
     except (ValueError, OverflowError):
         works = False
     if not works:
@@ -76,6 +75,8 @@ def _check_hash(method: str) -> None:
 
 
 def _check_redis(url: str) -> None:
+    from redis.connection import parse_url
+
     try:
         parse_url(url)  # type: ignore[no-untyped-call]  # It has no types.
         works = not any(char.isspace() for char in url)
@@ -133,12 +134,19 @@ SETTINGS = (
     Setting("AUTH_PASSWORD_MIN_LENGTH", _whole(1), 8, "The fewest characters of a password."),
     Setting("AUTH_PASSWORD_MAX_LENGTH", _whole(8, 4096), 128, "The most characters of a password."),
     Setting("AUTH_PASSWORD_MIN_SCORE", _whole(0, 4), 2, "The least strength by zxcvbn, 0 to 4; 0 is off."),
-    Setting("AUTH_PASSWORD_HASH", fields.String(validate=_check_hash), _DEFAULT_HASH, "Werkzeug's name of the hash."),
+    Setting("AUTH_PASSWORD_HASH", fields.String(validate=_check_hash), DEFAULT_HASH, "Werkzeug's name of the hash."),
     Setting("AUTH_HASH_CONCURRENCY", _whole(1), 1, "Password hashes computed at once by a process."),
     Setting("AUTH_HASH_QUEUE", _whole(0), 20, "Requests that may wait for a hash; those past it get SERVER_BUSY."),
     Setting("RATELIMIT_ENABLED", fields.Boolean(), True, "Whether tries are limited; off is for tests only."),
     Setting("REDIS_URL", fields.String(validate=_check_redis), None, "redis://host:6379/0, to share limits by."),
     Setting("MAX_CONTENT_LENGTH", _whole(1024), BODY_LIMIT_BYTES, "The longest body that is read, in bytes."),
+    Setting("LOG_FORMAT", _one_of("json", "text"), None, "How the log is written; json, but text in development."),
+    Setting(
+        "METRICS_TOKEN",
+        fields.String(validate=validate.Regexp(r"[!-~]{32,}\Z", error="Use 32 characters or more, of ASCII.")),
+        None,
+        "The bearer token that /metrics asks for; without one there is no /metrics.",
+    ),
     Setting("TRUSTED_PROXIES", _whole(0), 0, "How many proxies in front set X-Forwarded-For."),
     Setting(
         "MAIL_DELIVERY", _one_of("outbox", "inline"), "outbox", "Whether mails wait in the database or go at once."

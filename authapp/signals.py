@@ -1,18 +1,24 @@
 """Facts that others may listen to (blinker): each is sent once what it speaks of is committed.
 
 The sender is the application; every signal carries `user_id`, and what its line says. A listener may use the database,
-and commit; what it raises is logged, and changes nothing for whoever asked.
+and commit; what it raises is logged, and changes nothing for whoever asked. Each is one line of the log, too.
 """
 
+import logging
 from functools import partial
 from typing import Any
 
 from blinker import NamedSignal, Namespace
+from flask import Flask
 
 from authapp import afterwards
 from authapp.extensions import app_at_hand
 
+log = logging.getLogger(__name__)
+
 _facts = Namespace()
+# Of what a listener gets, what no log may show.
+_ADDRESSES = ("email", "earlier")
 
 user_registered = _facts.signal("user-registered", doc="An account was made: email.")
 user_verified = _facts.signal("user-verified", doc="The e-mail address was verified: email.")
@@ -31,9 +37,17 @@ token_reused = _facts.signal("token-reused", doc="A rotated refresh token came b
 
 def announce(signal: NamedSignal, **fact: Any) -> None:
     """Send the signal after the commit of the change under way; a rollback drops it."""
-    afterwards.on_commit(partial(signal.send, app_at_hand(), **fact))
+    afterwards.on_commit(partial(_tell, signal, app_at_hand(), fact))
 
 
 def announce_refusal(signal: NamedSignal, **fact: Any) -> None:
     """Send the signal after the rollback that the refusal brings: nothing of the request is under way any more."""
-    afterwards.on_end(partial(signal.send, app_at_hand(), **fact))
+    afterwards.on_end(partial(_tell, signal, app_at_hand(), fact))
+
+
+def _tell(signal: NamedSignal, app: Flask, fact: dict[str, Any]) -> None:
+    """Log the fact, by the name of the signal, and send it."""
+    level = logging.WARNING if signal is token_reused else logging.INFO
+    shown = {name: value for name, value in fact.items() if name not in _ADDRESSES}
+    log.log(level, signal.name.replace("-", "_"), extra=shown)
+    signal.send(app, **fact)

@@ -28,12 +28,6 @@ def welcome(user: User, client: Client, *, instead_of: Claims | None = None) -> 
     return sign_in(user, client, instead_of=instead_of)
 
 
-def refresh(claims: Claims, client: Client) -> TokenPair:
-    """Carry a sign-in on: rotate its refresh token and mint the successors."""
-    user, session = sessions.rotate(claims, client)
-    return tokens.pair(user, session)
-
-
 def sign_out(*, refresh_token: str | None, access_token: str | None) -> None:
     """End the sessions of these tokens, of which one good one is enough; a session that is over already stays so.
 
@@ -52,5 +46,4 @@ def sign_out(*, refresh_token: str | None, access_token: str | None) -> None:
 
 
 def _end(claims: Claims, *, reason: str) -> None:
-    if sessions.end(claims.sid, claims.user_id, reason=reason):
-        tokens.revoke(claims)
+    sessions.end(claims.sid, claims.user_id, reason=reason, shown=claims)

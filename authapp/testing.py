@@ -35,6 +35,8 @@ TEST_SETTINGS: dict[str, object] = {
 EMAIL = "alice@example.org"
 PASSWORD = "violet-tractor-19-sings"  # noqa: S105  # Of accounts that no server knows.
 
+_MAY_EMPTY = "authapp_tests_may_empty_database"
+
 MakeUser: TypeAlias = Callable[..., User]
 LogIn: TypeAlias = Callable[[User], FlaskClient]
 
@@ -115,7 +117,15 @@ class MailOutbox(Sequence[OutboxMessage]):
 
 @pytest.fixture
 def empty_database(app: Flask) -> Iterator[None]:
-    """Leave no row behind when the test is over; the other fixtures ask for it."""
+    """Leave no row behind when the test is over; the other fixtures ask for it.
+
+    A database that has rows before the first test may be the one that somebody works with: then the test fails, and
+    nothing is deleted, unless `app.config["TESTS_MAY_EMPTY_DATABASE"]` is true.
+    """
+    if not app.extensions.get(_MAY_EMPTY):
+        if not app.config.get("TESTS_MAY_EMPTY_DATABASE") and (filled := _filled_table(app)):
+            pytest.fail(_refusal(app, filled), pytrace=False)
+        app.extensions[_MAY_EMPTY] = True
     yield
     empty_tables(app)
 
@@ -136,6 +146,24 @@ def log_in(app: Flask, empty_database: None) -> LogIn:
 def mailoutbox(app: Flask, empty_database: None) -> MailOutbox:
     """The mails that were sent: `len(mailoutbox)`, `mailoutbox[-1].subject`, `mailoutbox.token()`."""
     return MailOutbox(app)
+
+
+def _filled_table(app: Flask) -> str | None:
+    """Give the name of a table that has rows, of those that would be emptied."""
+    with app.app_context():
+        existing = inspect(db.engine).get_table_names()
+        tables = [table for table in app.extensions["sqlalchemy"].metadata.sorted_tables if table.name in existing]
+        filled = (table.name for table in tables if db.session.execute(select(table).limit(1)).first())
+        return next(filled, None)
+
+
+def _refusal(app: Flask, table: str) -> str:
+    with app.app_context():
+        database = db.engine.url.render_as_string(hide_password=True)
+    return (
+        f"These tests would delete every row of {database}, where {table} has some: give them a database of their own, "
+        "as docs/embed.md shows, or set TESTS_MAY_EMPTY_DATABASE in app.config."
+    )
 
 
 def _as_saved(user: User) -> User:

@@ -7,6 +7,7 @@ without `type` for an access token and one without `jti` for one that nobody can
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import flask_jwt_extended
@@ -130,14 +131,22 @@ def read(token: str, *, type: str, expired: bool = False) -> Claims:
     return Claims(user_id, sid, id, type, expires_at, fresh=claims.get("fresh") is True)
 
 
-def revoke(claims: Claims) -> None:
-    """Put one token on record as dead; an access token is refused from the next request on."""
-    record(claims.jti, claims.type, claims.expires_at)
+def revoke(*dead: Claims) -> None:
+    """Put tokens on record as dead; an access token is refused from the next request on."""
+    kept = {claims.jti: {"jti": claims.jti, "type": claims.type, "expires_at": claims.expires_at} for claims in dead}
+    if kept:
+        # In one order, in which whoever else puts the same ones on record waits for us.
+        database.insert_new(RevokedToken, *(kept[jti] for jti in sorted(kept)))
 
 
-def record(jti: uuid.UUID, type: str, expires_at: datetime) -> None:
-    """Write a row of `RevokedToken`, unless it is there already."""
-    database.insert_new(RevokedToken, jti=jti, type=type, expires_at=expires_at)
+def latest(session: Session) -> list[Claims]:
+    """Give what the tokens of a session's current generation say, those of them that are not past their time."""
+    ends = {ACCESS: access_expires_at(session), REFRESH: session.expires_at}
+    return [
+        Claims(session.user_id, session.id, jti(session.id, session.generation, type), type, expires_at, fresh=False)
+        for type, expires_at in ends.items()
+        if expires_at > clock.now()
+    ]
 
 
 def _own_session(user: User) -> Session:
@@ -181,7 +190,7 @@ def _decode(token: str, *, expired: bool) -> dict[str, Any]:
     config = current_app.config
     return pyjwt.decode(
         token,
-        key=_verifying_key(pyjwt.get_unverified_header(token).get("kid")),
+        key=_verifying_key(_kid(token.partition(".")[0])),
         algorithms=[keyring().algorithm],
         issuer=config["JWT_ISSUER"],
         audience=config["JWT_AUDIENCE"],
@@ -192,6 +201,15 @@ def _decode(token: str, *, expired: bool) -> dict[str, Any]:
             "verify_aud": config["JWT_AUDIENCE"] is not None,
         },
     )
+
+
+@lru_cache(maxsize=32)
+def _kid(header: str) -> Any:
+    """Read which key a token names in its header, the first of its three parts, which all tokens of a key share.
+
+    PyJWT reads a whole token for that, character by character, and then again to check it.
+    """
+    return pyjwt.get_unverified_header(f"{header}.e30.AA").get("kid")
 
 
 def _verifying_key(kid: Any) -> bytes | PublicKey:

@@ -11,7 +11,7 @@ from sqlalchemy import delete as delete_from
 from sqlalchemy import false, select, update
 from sqlalchemy.exc import IntegrityError
 
-from authapp import clients, database, limits, links, passwords, sessions, signals
+from authapp import clients, clock, database, limits, links, passwords, sessions, signals
 from authapp.errors import (
     USER_GONE,
     AccountDisabledError,
@@ -84,7 +84,8 @@ def create_user(
     with passwords.place():
         passwords.check_policy(password, email=address, name=name)
         password_hash = passwords.hash(password)
-    user = User(email=address, password_hash=password_hash, name=name, photo=photo, role=role, is_verified=is_verified)
+    values = {"email": address, "password_hash": password_hash, "name": name, "photo": photo, "role": role}
+    user = User.create(clock.now(), is_verified=is_verified, **values)
     db.session.add(user)
     take_address()
     signals.announce(signals.user_registered, user_id=user.id, email=address)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
 from sqlalchemy.engine import URL, make_url
 
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 ROOT = Path(__file__).parent.parent
 MYSQL_URL = make_url(os.environ.get("TEST_MYSQL_URL", "mysql+pymysql://root@127.0.0.1:3306"))
 
@@ -40,22 +41,29 @@ def mysql() -> Iterator[URL]:
 @contextmanager
 def service(settings: dict[str, str], *, workers: int) -> Iterator[int]:
     """Run the service, and give its port."""
-    port = free_port()
-    command = [sys.executable, "-m", "gunicorn", "--log-level", "warning", "wsgi:app"]
-    with process(command, {**settings, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": str(workers)}):
-        wait_for(port)
+    with watched_service(settings, workers=workers) as (port, _):
         yield port
 
 
 @contextmanager
-def process(command: list[str], environment: dict[str, str]) -> Iterator[None]:
+def watched_service(settings: dict[str, str], *, workers: int) -> Iterator[tuple[int, int]]:
+    """Run the service, and give its port and the id of its first process, whose children are the workers."""
+    port = free_port()
+    command = [sys.executable, "-m", "gunicorn", "--log-level", "warning", "wsgi:app"]
+    with process(command, {**settings, "BIND": f"127.0.0.1:{port}", "WEB_CONCURRENCY": str(workers)}) as pid:
+        wait_for(port)
+        yield port, pid
+
+
+@contextmanager
+def process(command: list[str], environment: dict[str, str]) -> Iterator[int]:
     """Run a process of ours until the block is left; what it printed is shown when something goes wrong."""
     with tempfile.TemporaryFile() as log:
         running = subprocess.Popen(  # noqa: S603  # The command is ours.
             command, cwd=ROOT, env={"PATH": os.environ["PATH"], **environment}, stdout=log, stderr=log
         )
         try:
-            yield
+            yield running.pid
         except BaseException:
             log.seek(0)
             print(log.read().decode()[-4000:], file=sys.stderr)
@@ -83,3 +91,27 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def used(pid: int) -> tuple[float, float, float]:
+    """Give what this process, the service and MariaDB have used of the processor so far, in seconds."""
+    everybody = {int(found.name): found for found in Path("/proc").glob("[0-9]*")}
+    stats = {number: _stat(found) for number, found in everybody.items()}
+    service = [ticks for number, (_, parent, ticks) in stats.items() if pid in (number, parent)]
+    database = [ticks for name, _, ticks in stats.values() if name in ("mariadbd", "mysqld")]
+    return time.process_time(), _seconds(service), _seconds(database)
+
+
+def _stat(process: Path) -> tuple[str, int, int]:
+    """Give a process's name, its parent, and the ticks that it has used; see proc(5)."""
+    try:
+        name, _, rest = (process / "stat").read_text().partition("(")[2].rpartition(")")
+    except OSError:
+        # It has just ended.
+        return "", 0, 0
+    fields = rest.split()
+    return name, int(fields[1]), int(fields[11]) + int(fields[12])
+
+
+def _seconds(ticks: Iterable[int]) -> float:
+    return sum(ticks) / TICKS_A_SECOND

@@ -23,6 +23,7 @@ _FORMS = {
     "token": r"\beyJ[\w-]{10,}\.eyJ[\w-]+\.[\w-]+",
     "link token": r"(?<![\w.-])\.?[\w-]{24,}\.[\w-]{6}\.[\w-]{27}(?![\w.-])",
     "hash": r"\b(?:scrypt:\d+:\d+:\d+|pbkdf2:\w+:\d+)\$[^$\s]+\$[0-9a-f]{16,}",
+    "hash of another system's": r"\b(?:pbkdf2_\w+|scrypt)\$\d+\$\S{16,}|\$(?:2[aby]|pbkdf2|scrypt|argon2\w+)\$\S{40,}",
     "private key": r"PRIVATE KEY-----|LS0tLS1CRUdJTi[\w+/]*",
 }
 _FORM = re.compile("|".join(f"({pattern})" for pattern in _FORMS.values()))
@@ -63,7 +64,14 @@ class Watch:
         earlier = earlier.split(",") if isinstance(earlier, str) else earlier
         key = str(settings.get("JWT_PRIVATE_KEY") or "")
         lines = [line for line in key.splitlines() if not line.startswith("-----")]
-        self.keep(settings.get("SECRET_KEY"), settings.get("MAIL_PASSWORD"), *earlier, *lines, lasting=True)
+        self.keep(
+            settings.get("SECRET_KEY"),
+            settings.get("METRICS_TOKEN"),
+            settings.get("MAIL_PASSWORD"),
+            *earlier,
+            *lines,
+            lasting=True,
+        )
         for name in ("DATABASE_URL", "REDIS_URL"):
             with contextlib.suppress(ArgumentError, ValueError):
                 self.keep(make_url(settings.get(name) or "sqlite://").password, lasting=True)

@@ -29,7 +29,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 # Answers that are there to show links and addresses: the development mailbox, the document's made-up examples.
 _MEANT_TO_SHOW = ("authapp_mail.", "authapp_openapi.")
 # The page of a mailed link sends its token back.
-_TOKEN_OF_PAGE = re.compile(r'name="token" value="[^"]*"')
+_TOKEN_OF_PAGE = re.compile(r'name="(?:csrf_)?token" value="[^"]*"')
 _TOKENS = ("access_token", "refresh_token")
 # The CSRF tokens stand in headers of their own too, for a front end on an origin that cannot read the cookies.
 _MEANT_TO_HAND_OUT = ("Set-Cookie", cookies.CSRF_HEADER, cookies.CSRF_REFRESH_HEADER)

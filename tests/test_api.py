@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import flask
 import flask_smorest
 import pymysql
 import pytest
-from flask import Flask, Response, abort, request
+from flask import Flask, Response, abort, request, session
 from sqlalchemy import event, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -23,7 +24,7 @@ from authapp import api as house
 from authapp import database, users
 from authapp.errors import AuthError, ForbiddenError, TokenReusedError
 from authapp.extensions import db
-from authapp.logs import EventFormatter, RequestIdFilter
+from authapp.logs import RequestFilter, TextFormatter
 from authapp.protect import login_required
 from authapp.testing import TEST_SETTINGS
 from tests.conftest import MakeApp
@@ -94,9 +95,19 @@ def test_unknown_path_below_the_prefix_is_told_in_the_envelope(api: Api, path: s
         assert_ours(answer)
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/nothing", "/api", "/api/authors", "/static/x", "//api/auth/login", "/favicon.ico"]
-)
+@pytest.mark.any_database
+def test_root_leads_to_the_documents_in_development_only(make_app: MakeApp):
+    answer = make_app(APP_ENV="development").test_client().get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "docs")
+    real = {
+        "APP_ENV": "production",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "AUTH_PUBLIC_URL": "https://a.example.org",
+    }
+    assert refusal(make_app(**real).test_client().get("/")) == NOT_FOUND
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/api", "/api/authors", "/static/x", "//api/auth/login", "/favicon.ico"])
 def test_unknown_path_outside_the_prefix_is_told_in_the_envelope(app: Flask, path: str):
     answer = app.test_client().get(path)
     assert refusal(answer) == NOT_FOUND
@@ -355,8 +366,8 @@ def log_lines() -> Iterator[io.StringIO]:
     """Read the log as the service writes it."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
-    handler.addFilter(RequestIdFilter())
-    handler.setFormatter(EventFormatter())
+    handler.addFilter(RequestFilter())
+    handler.setFormatter(TextFormatter())
     logger = logging.getLogger("authapp")
     logger.addHandler(handler)
     yield stream
@@ -367,7 +378,8 @@ def test_request_id_is_in_every_line_of_its_request(make_app: MakeApp, log_lines
     api = failing_views(make_app(), boom=raising(RuntimeError("a bug")))
     api.post("/register", {"email": ALICE, "password": PASSWORD}, headers={"X-Request-ID": "trial-7"})
     api.get("/boom", headers={"X-Request-ID": "trial-8"})
-    registered, failed, *trace = log_lines.getvalue().splitlines()
+    told, registered, failed, *trace = log_lines.getvalue().splitlines()
+    assert " INFO trial-7 user_registered user_id=" in told
     assert " INFO trial-7 development_mail link=" in registered
     assert " ERROR trial-8 internal_error" in failed
     assert trace[0] == "  Traceback (most recent call last):"
@@ -428,7 +440,7 @@ def test_json_is_sent_as_json(api: Api):
 def test_every_route_moves_with_the_prefix(make_app: MakeApp):
     app = make_app(AUTH_URL_PREFIX="/v1/accounts")
     rules = {rule.rule for rule in app.url_map.iter_rules()}
-    outside = {"/healthz", "/readyz", "/dev/mailbox", "/dev/mailbox/<uuid:id>", "/.well-known/jwks.json"}
+    outside = {"/", "/healthz", "/readyz", "/dev/mailbox", "/dev/mailbox/<uuid:id>", "/.well-known/jwks.json"}
     outside |= {"/openapi.json", "/docs", "/docs/", "/docs/<name>"}
     assert all(rule.startswith("/v1/accounts/") for rule in rules - outside)
     moved = Api(app)
@@ -586,3 +598,14 @@ def test_limit_of_a_host_that_is_below_ours_holds(app: Flask, tmp_path: Path):
     authapp.init_app(host, environ={})
     assert refusal(Api(host).post("/login", data=b" " * 2049, content_type="application/json")) == TOO_LARGE
     assert host.config["MAX_CONTENT_LENGTH"] == 2048
+
+
+def test_views_that_are_added_to_the_service_have_flasks_sessions(make_app: MakeApp):
+    service = make_app()
+    service.add_url_rule("/count", "count", lambda: str(session.setdefault("seen", 0)))
+    service.add_url_rule("/more", "more", lambda: str(session.__setitem__("seen", session.get("seen", 0) + 1)))
+    client = service.test_client()
+    for path in ("/count", "/more", "/more"):
+        assert client.get(path).status_code == 200
+    assert client.get("/count").text == "2"
+    assert "Set-Cookie" not in service.test_client().get("/healthz").headers

@@ -173,6 +173,13 @@ def test_database_that_cannot_be_used_is_refused(url: str):
 
 
 @pytest.mark.parametrize(
+    "url", ["sqlite://instance/x.db", "sqlite://x.db", "sqlite+aiosqlite://alice:pw@instance/x.db"]
+)
+def test_two_slashes_before_a_file_are_refused_with_the_mend(url: str):
+    assert "needs three: sqlite:///path" in stopped_by(DATABASE_URL=url)
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "mysql://alice:pw@db/auth",
@@ -240,13 +247,15 @@ def test_environment_comes_before_the_file_beside_wsgi(tmp_path: Path, monkeypat
     assert "EMPTY" not in found
 
 
-def test_file_in_the_working_directory_is_read_where_none_is_beside_wsgi(
+def test_file_in_the_working_directory_counts_where_no_other_is_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     (tmp_path / ".env").write_text("JWT_ISSUER=here\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("JWT_ISSUER", raising=False)
-    assert config.environment(Path(project(tmp_path / "project").root_path).parent)["JWT_ISSUER"] == "here"
+    assert config.environment()["JWT_ISSUER"] == "here"
+    # Somebody else may have put it there, for whoever calls a checkout's command in passing.
+    assert "JWT_ISSUER" not in config.environment(Path(project(tmp_path / "project").root_path).parent)
 
 
 def test_file_above_the_package_is_nobodys(tmp_path: Path, root: Path):
@@ -265,6 +274,20 @@ def test_file_above_the_package_is_nobodys(tmp_path: Path, root: Path):
         check=True,
     )
     assert done.stdout == "None\n"
+
+
+def test_line_that_is_no_setting_stops_the_start_with_one_line_that_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    file = tmp_path / ".env"
+    file.write_text("export JWT_ISSUER='a\nb' # remark\n\nEMPTY\nthis is not a setting\n")
+    with pytest.raises(config.ConfigError) as stopped:
+        config.environment(tmp_path)
+    assert stopped.value.message.startswith(f"{file} has no setting in line 5: write NAME=value")
+    # A host's file is the host's.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JWT_ISSUER", raising=False)
+    assert config.environment()["JWT_ISSUER"] == "a\nb"
 
 
 def test_file_that_is_no_text_stops_the_start_with_one_line(tmp_path: Path):
@@ -286,6 +309,14 @@ def test_development_needs_no_settings_and_keeps_the_secret_that_it_makes(tmp_pa
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert app.config["AUTH_PUBLIC_URL"] == "http://127.0.0.1:8000"
     assert app.config["DATABASE_URL"] == f"sqlite:///{tmp_path / 'instance' / 'authapp.db'}"
+
+
+def test_instance_folder_that_cannot_be_written_stops_the_start_with_one_line():
+    app = Flask("somewhere", instance_path="/proc/authapp")
+    with pytest.raises(ConfigError) as stopped:
+        config.load(app, {}, {"APP_ENV": "development"})
+    assert stopped.value.message.startswith("/proc/authapp cannot be used (")
+    assert "\n" not in stopped.value.message
 
 
 def test_development_secret_is_the_same_for_all_who_start_at_once(tmp_path: Path):
@@ -369,3 +400,12 @@ def test_wrong_value_is_not_repeated(name: str):
         except ConfigError as error:
             said.append(error.message)
     assert not any(secret in message or "\n" in message for message in said)
+
+
+def test_command_names_the_service_where_flask_would_not_find_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("FLASK_APP", raising=False)
+    monkeypatch.chdir(tmp_path)
+    service, host = Flask("authapp"), Flask("host")
+    assert [config.flask_command(app) for app in (service, host)] == ["flask --app authapp", "flask"]
+    Path("wsgi.py").touch()
+    assert config.flask_command(service) == "flask"

@@ -248,6 +248,7 @@ def test_cookies_on_http_fail_for_cookies_too(make_sound: MakeSound):
         ({"CLIENT_ORIGIN": "http://localhost:3000"}, "origins", "http://localhost:3000"),
         ({"AUTH_PASSWORD_MIN_LENGTH": 6}, "passwords", "NIST"),
         ({"AUTH_PASSWORD_MIN_SCORE": 1}, "passwords", "AUTH_PASSWORD_MIN_SCORE is 1"),
+        ({"AUTH_HASH_CONCURRENCY": 9, "AUTH_HASH_QUEUE": 40}, "threads", "49 requests of a process"),
         ({"MAIL_SUPPRESS_SEND": True}, "mail-server", "MAIL_SUPPRESS_SEND"),
         ({"APP_ENV": "development", "AUTH_PUBLIC_URL": "http://localhost:8000"}, "proxies", "set 0"),
     ],
@@ -265,6 +266,7 @@ def test_setting_that_should_not_stay_so_is_a_warning(
     [
         {"AUTH_COOKIES": True, "CLIENT_ORIGIN": "https://app.smith.test, https://smith.test:8443"},
         {"AUTH_PASSWORD_HASH": "scrypt:131072:8:1"},
+        {"AUTH_HASH_CONCURRENCY": 8, "AUTH_HASH_QUEUE": 40},
         {"AUTH_PASSWORD_HASH": "pbkdf2:sha256:600000"},
         {"CLIENT_ORIGIN": "https://app.example.com"},
     ],
@@ -293,7 +295,17 @@ def test_misspelt_setting_is_a_warning_that_names_the_right_one(app: Flask, name
         with other.app_context():
             db.engine.dispose()
         assert found[0] == level, found
-    assert found[1] == f"{name} is set, and is no setting of authapp's: the nearest is {nearest}."
+    assert found[1] == f"Set, and no settings of authapp's: {name} (nearest: {nearest})."
+
+
+@pytest.mark.any_database
+def test_every_misspelt_setting_is_named(app: Flask):
+    given = {**TEST_SETTINGS, **sound(1), "DATABASE_URL": app.config["DATABASE_URL"]}
+    other = create_app(given, environ={"MAIL_SENDERS": "nobody", "AUTH_COOKIE": "1"})
+    found = examine(other)[1]["settings"]
+    with other.app_context():
+        db.engine.dispose()
+    assert all(name in found[1] for name in ("AUTH_COOKIE (nearest: AUTH_COOKIES)", "MAIL_SENDERS (nearest: MAIL_"))
 
 
 @pytest.mark.any_database

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import authapp
 from authapp import errors, settings
 
 
@@ -79,3 +80,17 @@ def test_the_page_about_browsers_agrees_with_the_error_codes_and_uses_one_name_f
     assert "On `INVALID_CREDENTIALS`" in on_401
     (service,) = re.findall(r"service at `http://([^:`]+)", page)
     assert set(re.findall(r"CLIENT_ORIGIN=http://([^:`]+)", page)) == {service}
+
+
+def test_newest_heading_of_the_changelog_is_this_version(root: Path):
+    headings = re.findall(r"^## \[([^]]+)\]", (root / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", authapp.__version__]
+
+
+def test_where_things_are_names_every_module(root: Path):
+    section = (root / "CONTRIBUTING.md").read_text().partition("## Where things are")[2].partition("\n## ")[0]
+    named = {name.strip("/") for name in re.findall(r"`([a-z_0-9]+/?)`", section)}
+    ours = {path.stem for path in (root / "authapp").glob("[a-z]*.py") if path.stem.isidentifier()} | {
+        path.parent.name for path in (root / "authapp").glob("*/__init__.py")
+    }
+    assert ours - named <= {"__init__"}

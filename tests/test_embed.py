@@ -67,6 +67,43 @@ def test_tests_pass_as_printed(folder: Path):
     assert "3 passed" in run(folder, "python -m pytest -q -W error -p no:cacheprovider")
 
 
+def test_tests_refuse_a_database_that_somebody_works_with(folder: Path):
+    """Bob's notes are in the file that his application names, whatever `conftest.py` says."""
+    program = (folder / "app.py").read_text()
+    (folder / "app.py").write_text(
+        program.replace('os.environ.get("DATABASE_URL", "sqlite:///app.db")', '"sqlite:///app.db"')
+    )
+    fill = "from app import *; db.create_all(); db.session.add(Note(text='mine')); db.session.commit()"
+    count = "from app import *; print(db.session.query(Note).count())"
+    environment = "APP_ENV=development python -c"
+    run(folder, f'{environment} "{_in_context(fill)}"')
+    said = run(folder, "python -m pytest -q -p no:cacheprovider || true")
+    assert "would delete every row of sqlite:///" in said
+    assert "passed" not in said
+    assert run(folder, f'{environment} "{_in_context(count)}"').strip() == "1"
+
+
+def _in_context(program: str) -> str:
+    begin, _, rest = program.partition("; ")
+    return f"{begin}; app.app_context().push(); {rest}"
+
+
+@pytest.mark.long
+def test_table_with_rows_gets_its_owner(page: str, folder: Path):
+    (commands,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    program = (folder / "app.py").read_text()
+    without = re.sub(r"^    owner_id = .*\n", "", program, flags=re.MULTILINE)
+    assert without != program
+    (folder / "app.py").write_text(without)
+    run(folder, commands)
+    fill = "from app import *; db.session.add(Note(text='mine')); db.session.commit()"
+    run(folder, f'python -c "{_in_context(fill)}"')
+    (folder / "app.py").write_text(program)
+    run(folder, 'flask --app app db migrate -m "notes belong to somebody" && flask --app app db upgrade')
+    count = "from app import *; print(db.session.query(Note).filter_by(owner_id=None).count())"
+    assert run(folder, f'python -c "{_in_context(count)}"').strip() == "1"
+
+
 def test_every_signal_is_in_the_table_with_its_fields(page: str):
     table = dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", page, re.MULTILINE))
     assert table == {name: value.__doc__ for name, value in vars(signals).items() if isinstance(value, NamedSignal)}

@@ -228,7 +228,7 @@ def test_link_in_development_is_the_one_line_that_may_have_one(api: Api, leaks: 
 def test_formatted_line_holds_no_more_than_the_record(leaks: Watch):
     # A formatter that adds the request's headers, say, would not be heard: there is one, and it adds an id.
     record: Any = logging.makeLogRecord({"msg": "said", "levelname": "INFO"})
-    assert logs.EventFormatter().format(record).endswith(" INFO - said")
+    assert logs.TextFormatter().format(record).endswith(" INFO - said")
 
 
 def test_test_that_says_a_secret_fails(tmp_path: Path, root: Path):

@@ -13,6 +13,7 @@ import time_machine
 from authapp import limiter
 from authapp.errors import RateLimitedError
 from authapp.limiter import Limit, Limiter
+from authapp.redis_counts import RedisCounts
 from tests import services
 from tests.services import Server
 
@@ -33,6 +34,11 @@ def _soon_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limiter, "_AWAY_SECONDS", AWAY_SECONDS)
 
 
+def limiter_of(redis_url: str | None) -> Limiter:
+    """A limiter of one process, which counts there, or by itself."""
+    return Limiter(RedisCounts(redis_url) if redis_url else None)
+
+
 def taken(*limiters: Limiter, times: int = 20, key: str = "somebody") -> int:
     """Try this often, by turns, and count the tries that were allowed."""
     allowed = 0
@@ -47,7 +53,7 @@ def taken(*limiters: Limiter, times: int = 20, key: str = "somebody") -> int:
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_limit_holds_for_any_window_of_time(shared: bool, request: pytest.FixtureRequest):
-    own = Limiter(services.redis_url(request.getfixturevalue("server")) if shared else None)
+    own = limiter_of(services.redis_url(request.getfixturevalue("server")) if shared else None)
     with time_machine.travel(1_900_000_000, tick=False) as now:
         for _ in range(5):
             assert taken(own, times=1) == 1
@@ -64,7 +70,7 @@ def test_limit_holds_for_any_window_of_time(shared: bool, request: pytest.Fixtur
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_try_that_is_given_back_was_none(shared: bool, request: pytest.FixtureRequest):
-    own = Limiter(services.redis_url(request.getfixturevalue("server")) if shared else None)
+    own = limiter_of(services.redis_url(request.getfixturevalue("server")) if shared else None)
     for _ in range(20):
         own.take(LIMIT, "somebody")()
     assert taken(own) == 5
@@ -74,19 +80,19 @@ def test_try_that_is_given_back_was_none(shared: bool, request: pytest.FixtureRe
 @pytest.mark.parametrize("shared", [False, True])
 def test_of_many_at_once_the_limit_is_allowed(shared: bool, request: pytest.FixtureRequest):
     url = services.redis_url(request.getfixturevalue("server")) if shared else None
-    limiters = [Limiter(url) for _ in range(4 if shared else 1)]
+    limiters = [limiter_of(url) for _ in range(4 if shared else 1)]
     with ThreadPoolExecutor(32) as threads:
         assert sum(threads.map(lambda number: taken(limiters[number % len(limiters)], times=5), range(32))) == 5
 
 
 def test_processes_share_a_count_that_outlives_them(server: Server):
     url = services.redis_url(server)
-    assert taken(*(Limiter(url) for _ in range(4))) == 5
-    assert taken(Limiter(url)) == 0
+    assert taken(*(limiter_of(url) for _ in range(4))) == 5
+    assert taken(limiter_of(url)) == 0
 
 
 def test_key_in_redis_expires_with_its_limit(server: Server):
-    taken(Limiter(services.redis_url(server)))
+    taken(limiter_of(services.redis_url(server)))
     with redis.Redis(port=server.port) as connection:
         (key,) = connection.keys()
         assert 0 < connection.ttl(key) <= LIMIT.seconds
@@ -97,7 +103,7 @@ def test_redis_that_is_away_at_the_start_means_memory_until_it_is_there(
 ):
     server.stop()
     caplog.set_level(logging.INFO, "authapp.limiter")
-    own, other = (Limiter(services.redis_url(server)) for _ in range(2))
+    own, other = (limiter_of(services.redis_url(server)) for _ in range(2))
     assert taken(own) == 5
     server.start()
     time.sleep(AWAY_SECONDS)
@@ -111,7 +117,7 @@ def test_redis_that_is_away_at_the_start_means_memory_until_it_is_there(
 
 
 def test_redis_that_dies_means_memory_until_it_is_back(server: Server):
-    own, other = (Limiter(services.redis_url(server)) for _ in range(2))
+    own, other = (limiter_of(services.redis_url(server)) for _ in range(2))
     assert taken(own, other) == 5
     server.kill()
     assert (taken(own), taken(other)) == (5, 5)
@@ -123,7 +129,7 @@ def test_redis_that_dies_means_memory_until_it_is_back(server: Server):
 
 
 def test_connection_that_a_restart_has_cut_is_replaced_at_once(server: Server, caplog: pytest.LogCaptureFixture):
-    own, other = (Limiter(services.redis_url(server)) for _ in range(2))
+    own, other = (limiter_of(services.redis_url(server)) for _ in range(2))
     assert taken(own, other, times=2) == 2
     server.stop()
     server.start()
@@ -133,7 +139,7 @@ def test_connection_that_a_restart_has_cut_is_replaced_at_once(server: Server, c
 
 def test_redis_that_hangs_delays_one_try_and_no_other(server: Server, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(limiter, "_AWAY_SECONDS", 60.0)
-    own = Limiter(services.redis_url(server))
+    own = limiter_of(services.redis_url(server))
     taken(own, times=1)
     server.freeze()
     try:
@@ -153,11 +159,11 @@ def test_redis_that_refuses_to_write_means_memory(server: Server, trouble: tuple
     url = services.redis_url(server)
     with redis.Redis(port=server.port) as connection:
         connection.execute_command(*trouble)
-    assert taken(Limiter(url)) == 5
+    assert taken(limiter_of(url)) == 5
 
 
 def test_try_is_given_back_where_it_was_counted_though_redis_has_died_since(server: Server):
-    own = Limiter(services.redis_url(server))
+    own = limiter_of(services.redis_url(server))
     give_back = own.take(LIMIT, "somebody")
     server.kill()
     assert taken(own, times=3) == 3

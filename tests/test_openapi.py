@@ -19,7 +19,7 @@ from authapp.auth.schemas import MessageSchema
 from authapp.openapi import complete
 from authapp.protect import fresh_login_required, optional_login, roles_required
 from authapp.testing import TEST_SETTINGS
-from tests import described, write_openapi
+from tests import described, write_api, write_openapi
 from tests.conftest import MakeApp
 from tests.factories import ALICE, OTHER_PASSWORD, PASSWORD, Api, data, mailed_token, make_user, refusal
 
@@ -57,6 +57,28 @@ def codes_of(operation: dict[str, Any]) -> set[str]:
 def test_stored_copy_is_what_the_code_makes(root: Path):
     stored = (root / "docs/openapi.json").read_text()
     assert stored == write_openapi.text(), "run make openapi"
+
+
+def test_page_for_people_is_what_the_document_and_a_service_make(root: Path):
+    assert (root / "docs/api.md").read_text() == write_api.text(), "run make openapi"
+
+
+def test_page_for_people_has_every_route_code_and_header(root: Path, make_app: MakeApp):
+    page = (root / "docs/api.md").read_text()
+    document = document_of(make_app())
+    paths = document["paths"].items()
+    routes = [(method.upper(), path) for path, told in paths for method in told if method != "parameters"]
+    assert sorted(re.findall(r"^### `([A-Z]+) (/\S*)`$", page, re.MULTILINE)) == sorted(routes)
+    codes = re.findall(r"^### `([A-Z_]+)`$", page, re.MULTILINE)
+    assert codes == sorted({kind.code for kind in errors.every_kind()})
+    told = "Content-Type Content-Length " + " ".join(re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE))
+    for settings in ({}, {"AUTH_COOKIES": True, "CLIENT_ORIGIN": "https://app.example.org"}):
+        http = make_app(**settings).test_client()
+        origin = {"Origin": "https://app.example.org"}
+        answers = [http.get("/api/auth/me", headers=origin), http.put("/api/auth/me", headers=origin)]
+        answers.append(http.options("/api/auth/me", headers={**origin, "Access-Control-Request-Method": "GET"}))
+        for name in {name for answer in answers for name, _ in answer.headers}:
+            assert name in told or name.startswith("Access-Control-"), name
 
 
 @pytest.mark.parametrize("settings", [{}, *OTHER_SETTINGS], ids=str)

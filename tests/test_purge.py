@@ -179,7 +179,7 @@ def test_everything_is_deleted_in_batches_that_are_transactions_of_their_own(
     with heard(app) as statements:
         rest = {"known networks": 5, "links": 5, "sent mails": 5}
         assert purged(app) == {"sessions": 5, "revoked tokens": 10, **rest}
-    assert sum(statement.startswith("SELECT") for statement in statements) == 4 + 6 + 4 + 4 + 4 + 1
+    assert sum(statement.startswith("SELECT") for statement in statements) == 4 + 1 + 6 + 4 + 4 + 4 + 1
     data(api.get("/me", token=pair["access_token"]))
     assert count(app, User) == 6
 
@@ -206,3 +206,16 @@ def test_mail_that_was_given_up_is_deleted_a_week_after_it_was_written(
     assert purged(app) == {}
     now.shift(1)
     assert purged(app) == {"sent mails": 1}
+
+
+def test_purge_rests_after_each_batch(
+    app: Flask, api: Api, now: time_machine.Traveller, monkeypatch: pytest.MonkeyPatch
+):
+    rests: list[float] = []
+    monkeypatch.setattr(purge, "_BATCH", 2)
+    monkeypatch.setattr("authapp.purge.time.sleep", rests.append)
+    for number in range(5):
+        api.register(f"user{number}@example.org")
+    now.shift(timedelta(days=30))
+    assert purged(app) == {"links": 5}
+    assert len(rests) == 3

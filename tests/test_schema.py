@@ -1,12 +1,17 @@
 """A service whose database has the schema of another version: it says so, serves what it can, and never crashes."""
 
+import itertools
+import threading
 from collections.abc import Iterator
 
 import flask_migrate
 import pytest
+from alembic.script import ScriptDirectory
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from authapp import schema
+from authapp.mail import worker
 from tests import databases
 from tests.factories import ALICE, BOB, OTHER_PASSWORD, PASSWORD, Api, data, refusal
 from tests.test_migrating import revisions
@@ -57,6 +62,27 @@ def assert_told(app: Flask, token: str, log: pytest.LogCaptureFixture, mend: str
     return failed
 
 
+def assert_thread_says_it_once(app: Flask, log: pytest.LogCaptureFixture) -> None:
+    """Check what the thread for mails logs without a schema, however often it looks."""
+    app.config["MAIL_SERVER"] = "127.0.0.1"
+    log.clear()
+    looks, over = itertools.count(1), threading.Event()
+
+    class Woken(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            if next(looks) == 3:
+                over.set()
+            return True
+
+    worker.watch(app, Woken(), over)
+    assert next(looks) == 4
+    (line,) = [record for record in log.records if record.name.startswith("authapp.")]
+    assert (line.msg, vars(line)["problem"]) == (
+        "schema_of_another_version",
+        "The database has no schema yet: run flask db upgrade.",
+    )
+
+
 def signed_in(app: Flask) -> str:
     api = Api(app)
     data(api.register(), 201)
@@ -88,6 +114,9 @@ def test_database_that_was_never_migrated_is_told(app: Flask, caplog: pytest.Log
     answer = app.test_client().get("/readyz")
     assert "has no schema yet: run flask db upgrade" in answer.text
     assert "login" in assert_told(app, token, caplog)
+    listed = app.test_cli_runner().invoke(args=["auth", "list-users"])
+    assert listed.output == "Error: The database has no schema yet: run flask db upgrade.\n"
+    assert_thread_says_it_once(app, caplog)
 
 
 @pytest.mark.parametrize(
@@ -111,3 +140,9 @@ def test_column_that_a_newer_version_wants_is_told(request: pytest.FixtureReques
         execute("ALTER TABLE auth_user ADD COLUMN tenant VARCHAR(10) NOT NULL")
         execute("UPDATE alembic_version SET version_num = '9999'")
         assert "register" in assert_told(app, token, caplog, "run that")
+
+
+def test_revisions_are_read_as_alembic_reads_them():
+    scripts = ScriptDirectory(str(schema.MIGRATIONS))
+    found = frozenset(script.revision for script in scripts.walk_revisions())
+    assert schema.revisions() == (found, scripts.get_current_head())

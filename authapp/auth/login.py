@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response
 
-from authapp import cookies, database, errors, protect, signin, users
+from authapp import cookies, database, errors, protect, sessions, signin, users
 from authapp.auth import oauth2
 from authapp.auth.blueprint import blueprint, client
 from authapp.auth.schemas import LoginSchema, MessageSchema, RefreshTokenSchema, TokensSchema
@@ -55,7 +55,7 @@ def refresh_tokens(body: dict[str, str]) -> TokenPair:
     The refresh token is in the body, else in the Authorization header, else in its cookie. It is good once: presented
     again after its successor was used, or too late, it ends the session.
     """
-    pair = signin.refresh(protect.refresh_claims(body.get("refresh_token")), client())
+    pair = sessions.rotate(protect.refresh_claims(body.get("refresh_token")), client())
     database.commit()
     cookies.hand_over(pair)
     return pair

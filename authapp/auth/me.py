@@ -6,7 +6,7 @@ from authapp import cookies, credentials, database, errors, users
 from authapp.auth.blueprint import blueprint
 from authapp.auth.schemas import MessageSchema, PasswordSchema, ProfileSchema, UserDataSchema
 from authapp.document import refuses
-from authapp.protect import current_user, login_required
+from authapp.protect import caller, current_user, login_required
 
 
 @blueprint.route("/me")
@@ -14,7 +14,7 @@ from authapp.protect import current_user, login_required
 @login_required
 def get_me() -> dict[str, Any]:
     """Show the caller's account."""
-    return {"user": current_user}
+    return {"user": caller()._asdict()}
 
 
 @blueprint.route("/me", methods=["PATCH"])

@@ -29,6 +29,7 @@ _REFRESH_TOKEN: dict[str, Any] = {"description": "A JWT, good for one refresh.",
 _NAME: dict[str, Any] = {"examples": ["Alice"]}
 _PHOTO: dict[str, Any] = {"examples": [PHOTO]}
 _MESSAGE: dict[str, Any] = {"examples": ["A sentence for people."]}
+_USER_AGENT: dict[str, Any] = {"examples": ["Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0"]}
 _EXPIRES_IN: dict[str, Any] = {"description": "Seconds that the access token lives.", "examples": [1800]}
 
 
@@ -171,8 +172,8 @@ class SessionSchema(Schema):
     created_at = Time(required=True)
     last_used_at = Time(required=True, attribute="rotated_at")
     expires_at = Time(required=True)
-    ip = fields.String(required=True, allow_none=True)
-    user_agent = fields.String(required=True, allow_none=True)
+    ip = fields.String(required=True, allow_none=True, metadata={"examples": ["198.51.100.7"]})
+    user_agent = fields.String(required=True, allow_none=True, metadata=_USER_AGENT)
     device = fields.Function(
         lambda session: devices.describe(session.user_agent),
         required=True,

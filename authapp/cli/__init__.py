@@ -2,11 +2,11 @@
 
 from flask import Flask
 
-from authapp.cli import accounts, sessions, upkeep
+from authapp.cli import accounts, imports, sessions, upkeep
 from authapp.cli.base import group
 from authapp.config import ConfigError
 
-__all__ = ["accounts", "group", "init_app", "sessions", "upkeep"]
+__all__ = ["accounts", "group", "imports", "init_app", "sessions", "upkeep"]
 
 
 def init_app(app: Flask) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm.exc import StaleDataError
 
-from authapp import database, users
-from authapp.errors import AuthError
+from authapp import config, database, schema, users
+from authapp.errors import AuthError, ValidationError
 from authapp.models import User
 
 P = ParamSpec("P")
@@ -34,27 +34,37 @@ password_stdin = click.option(
 
 
 def command(
-    name: str, *, example: str, refused: str, notes: str = ""
+    name: str, *, example: str, refused: str, notes: str = "", once_only: bool = False
 ) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """Add a command to the group; its help ends in an example and in what its exit status means.
 
     A refusal is one line on standard error, and status 1. What the database undid for another's sake (a deadlock,
-    a lost race) is tried once more, as the views do; so a command must ask with `once`.
+    a lost race) is tried once more, as the views do; so a command must ask with `once`, or be run `once_only`.
     """
     paragraphs = [notes, f"Example: flask auth {example}", f"Exit status: 0 done; 1 {refused}; 2 wrong usage."]
     # The mark keeps click from breaking a line, an example above all.
     epilog = "\n\n".join(f"\b\n{paragraph}" for paragraph in paragraphs if paragraph)
 
     def add(function: Callable[P, None]) -> Callable[P, None]:
-        group.command(name, epilog=epilog)(_told(_tried_again(function)))
+        group.command(name, epilog=epilog)(_told(function if once_only else _tried_again(function)))
         return function
 
     return add
 
 
-def password(from_stdin: bool) -> str:
-    """Give the password that is typed twice, or stands in standard input's first line; never one from an argument."""
-    return once(lambda: _read_password(from_stdin))
+def password(from_stdin: bool, check: Callable[[str], None]) -> str:
+    """Give the password that is typed twice, or stands in standard input's first line; never one from an argument.
+
+    At a terminal it is asked for until `check` raises no `ValidationError`; elsewhere that is left to what follows.
+    """
+    return once(lambda: _read_password(from_stdin, check))
+
+
+def confirm(question: str) -> None:
+    """Ask whether to go on, and end the command unless that is so."""
+    if _is_nobody_there():
+        raise click.ClickException("There is no terminal to ask at: use --yes.")
+    once(lambda: click.confirm(question, abort=True))
 
 
 def once(ask: Callable[[], R]) -> R:
@@ -113,17 +123,28 @@ def _told(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except AuthError as error:
-            details = [message for messages in (error.details or {}).values() for message in messages]
-            raise click.ClickException(" ".join(details) or error.message) from None
+            raise click.ClickException(_sentences(error)) from None
         except (DBAPIError, PoolTimeoutError) as error:
-            mend = database.absent(error) or "see flask auth doctor"
-            raise click.ClickException(f"The database refused: {_reason(error)}; {mend}.") from None
+            raise click.ClickException(_refused_by_database(error)) from None
         except StaleDataError:
             raise click.ClickException("The account was changed or deleted meanwhile: run the command again.") from None
         except UnicodeError:
             raise click.ClickException("What was given is not text in UTF-8.") from None
 
     return telling
+
+
+def _sentences(error: AuthError) -> str:
+    details = [message for messages in (error.details or {}).values() for message in messages]
+    return " ".join(details) or error.message
+
+
+def _refused_by_database(error: DBAPIError | PoolTimeoutError) -> str:
+    database.rollback()
+    if not database.is_away(error) and (trouble := schema.trouble()):
+        return trouble
+    mend = database.absent(error) or f"see {config.flask_command(current_app)} auth doctor"
+    return f"The database refused: {_reason(error)}; {mend}."
 
 
 def _reason(error: DBAPIError | PoolTimeoutError) -> str:
@@ -145,14 +166,34 @@ def _is_nobody_there() -> bool:
     return False
 
 
-def _read_password(from_stdin: bool) -> str:
+def _read_password(from_stdin: bool, check: Callable[[str], None]) -> str:
     if from_stdin:
         text = sys.stdin.readline().rstrip("\r\n")
     elif _is_nobody_there():
         raise click.ClickException("There is no terminal to ask for the password at: use --password-stdin.")
     else:
-        text = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        text = _ask(check)
     # A login takes none with a NUL, so nobody should get one.
     if "\x00" in text:
         raise click.ClickException("The password has a character in it that no login takes.")
     return text
+
+
+def _ask(check: Callable[[str], None]) -> str:
+    """Ask for a password, twice; a person at a terminal hears first what is wrong with it, and is asked again."""
+    while True:
+        text: str = click.prompt("Password", hide_input=True)
+        if sys.stdin.isatty() and not _is_good(text, check):
+            continue
+        if click.prompt("Repeat for confirmation", hide_input=True) == text:
+            return text
+        click.echo("Error: The two entered values do not match.", err=True)
+
+
+def _is_good(text: str, check: Callable[[str], None]) -> bool:
+    try:
+        check(text)
+    except ValidationError as error:
+        click.echo(_sentences(error), err=True)
+        return False
+    return True

@@ -7,7 +7,7 @@ import sys
 import click
 
 from authapp import doctor, extensions, keys, purge, users
-from authapp.cli import base
+from authapp.cli import base, progress
 from authapp.mail import delivery, outbox, smtp, trial, worker
 
 _ALGORITHMS = ("RS256", "ES256", "EdDSA")
@@ -17,7 +17,8 @@ _ALGORITHMS = ("RS256", "ES256", "EdDSA")
 @base.as_json
 def purge_expired(as_json: bool) -> None:
     """Delete what is past its time: sessions, revoked tokens, links, sent mails. Meant for cron, once a day."""
-    deleted = purge.run()
+    with progress.count("Deleted") as show:
+        deleted = purge.run(show)
     if as_json:
         base.show({what.replace(" ", "_"): number for what, number in deleted.items()})
         return
@@ -34,8 +35,10 @@ def deliver_mail(watch: bool) -> None:
         return
     sent = 0
     try:
-        while now := delivery.deliver_due():
-            sent += now
+        with progress.count("Sent") as show:
+            while now := delivery.deliver_due():
+                sent += now
+                show(sent)
     except delivery.UnreachableError as error:
         raise click.ClickException(f"{trial.explain(error.__cause__)} Sent {base.plural(sent, 'mail')}.") from None
     click.echo(f"Sent {base.plural(sent, 'mail')}.")

@@ -20,6 +20,7 @@ _CHECKS: Mapping[str, Check] = {
     "origins": configuration.origins,
     "proxies": configuration.proxies,
     "passwords": configuration.passwords,
+    "threads": configuration.threads,
     "database": databases.reachable,
     "schema": databases.schema,
     "charset": databases.charset,

@@ -22,6 +22,9 @@ _LEAST_PASSWORD_LENGTH = 8
 # By zxcvbn, which gives at most 1 to every password of its list of those that are tried first.
 _LEAST_PASSWORD_SCORE = 2
 
+# What leaves, of the 64 threads that gunicorn.conf.py gives a process, a quarter to those who want none checked.
+_MOST_WAITING = 48
+
 
 def environment() -> Finding:
     """Check that development is not what others reach."""
@@ -38,10 +41,11 @@ def names() -> Finding:
     known = [*(setting.name for setting in settings.SETTINGS), *_OF_FLASK_MAIL]
     # Flask-JWT-Extended writes all of its own there.
     known += [name for name in config if name.startswith("JWT_")]
-    for name in config["AUTH_UNKNOWN_SETTINGS"]:
-        if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)
-            return warning(f"{name} is set, and is no setting of authapp's: the nearest is {nearest[0]}.")
+    misspelt = [name for name in config["AUTH_UNKNOWN_SETTINGS"] if name not in known]
+    if misspelt:
+        nearest = [difflib.get_close_matches(name, known, n=1, cutoff=0)[0] for name in misspelt]
+        pairs = ", ".join(f"{name} (nearest: {right})" for name, right in zip(misspelt, nearest, strict=True))
+        return warning(f"Set, and no settings of authapp's: {pairs}.")
     return ok("Every AUTH_…, JWT_… and MAIL_… that is set is a setting.")
 
 
@@ -149,6 +153,18 @@ def passwords() -> Finding:
             f"set {_LEAST_PASSWORD_SCORE} or more."
         )
     return ok(f"Passwords are hashed with {config['AUTH_PASSWORD_HASH']}.")
+
+
+def threads() -> Finding:
+    """Check that those who wait for a password check leave threads to everybody else."""
+    config = current_app.config
+    waiting = config["AUTH_HASH_CONCURRENCY"] + config["AUTH_HASH_QUEUE"]
+    if waiting > _MOST_WAITING:
+        return warning(
+            f"AUTH_HASH_CONCURRENCY and AUTH_HASH_QUEUE let {waiting} requests of a process wait for password checks: "
+            f"lower them to {_MOST_WAITING} together, unless the server's threads are well above that."
+        )
+    return ok(f"At most {waiting} threads of a process wait for password checks.")
 
 
 def _hosts_proxies() -> Finding:

@@ -13,7 +13,6 @@ from authapp import clock, database, tokens
 from authapp import schema as versions
 from authapp.config import is_in_memory
 from authapp.doctor.finding import Finding, fail, ok, warning
-from authapp.errors import ServiceUnavailableError
 from authapp.extensions import Base, db
 
 _NOTABLE_SKEW_SECONDS = 2
@@ -38,18 +37,13 @@ def reachable() -> Finding:
 
 def schema() -> Finding:
     """Check that the tables are those of this version."""
-    mend = "run flask db upgrade."
-    # A host application's migrations are its own, and so is their revision.
-    if "authapp_health" in current_app.blueprints:
-        try:
-            problem = versions.problem()
-        except ServiceUnavailableError as error:
-            problem = error.message
-        if problem:
-            return fail(problem)
+    if problem := versions.trouble():
+        return fail(problem)
     missing = _missing_columns()
     if missing:
-        return fail(f"The database lacks {', '.join(missing[:3])}{' and more' if missing[3:] else ''}: {mend}")
+        return fail(
+            f"The database lacks {', '.join(missing[:3])}{' and more' if missing[3:] else ''}: {versions.mend()}"
+        )
     return ok("The schema is the one of this version.")
 
 

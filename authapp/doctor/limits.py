@@ -1,10 +1,9 @@
 """Checks of the limits: whether there are any, and whether all processes share them."""
 
-import redis
 from flask import current_app
 
 from authapp.doctor.finding import Finding, fail, ok, warning
-from authapp.limiter import Limiter
+from authapp.limiter import AwayError, Limiter
 
 
 def limits() -> Finding:
@@ -22,9 +21,9 @@ def limits() -> Finding:
         return warning(f"{says}: set REDIS_URL, for limits that hold over processes and machines.")
     try:
         eviction = limiter.eviction()
-    except redis.RedisError as error:
+    except AwayError as error:
         return fail(
-            f"Redis does not answer ({type(error).__name__}), so each process counts tries by itself: "
+            f"Redis does not answer ({error}), so each process counts tries by itself: "
             "check REDIS_URL; see that it runs."
         )
     if eviction != "noeviction" and not str(eviction).startswith("volatile-"):

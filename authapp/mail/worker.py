@@ -6,8 +6,9 @@ import threading
 import time
 
 from flask import Flask, current_app
+from sqlalchemy.exc import DBAPIError
 
-from authapp import database, extensions, traces
+from authapp import database, extensions, schema, traces
 from authapp.mail import delivery, requests
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def watch(app: Flask, woken: threading.Event, over: threading.Event) -> None:
 
     Requests for mails are answered every few seconds only: nobody chooses the moment by waking the thread.
     """
-    failures, next_look = 0, 0.0
+    failures, next_look, trouble = 0, 0.0, None
     while not over.is_set():
         woken.clear()
         is_time = time.monotonic() >= next_look
@@ -94,21 +95,33 @@ def watch(app: Flask, woken: threading.Event, over: threading.Event) -> None:
         try:
             with app.app_context():
                 sent, failures = delivery.deliver_due(answer=is_time, over=over), 0
+            # Without a mail server, a thread that is woken asks the database nothing.
+            trouble = None if is_time else trouble
         except delivery.UnreachableError as error:
             sent, failures = 0, failures + 1
             where = {"host": app.config["MAIL_SERVER"], "port": app.config["MAIL_PORT"]}
             log.warning("mail_server_unreachable", extra={**where, "error": error})
         except Exception as error:
-            sent = 0
-            if database.is_away(error):
-                log.warning("database_unavailable", extra={"error": type(error).__name__})
-            else:
-                log.error("mail_delivery_failed", exc_info=traces.to_log(error))
+            sent, trouble = 0, _report(app, error, trouble)
         if failures:
             # Not to be woken: a server that refuses our password would soon refuse us for good.
             over.wait(pause(failures))
         elif not sent and not over.is_set():
             woken.wait(max(0.0, next_look - time.monotonic()))
+
+
+def _report(app: Flask, error: Exception, told: str | None) -> str | None:
+    """Log why nothing was delivered, and give what is wrong with the schema: that is told once, until it is another."""
+    if database.is_away(error):
+        log.warning("database_unavailable", extra={"error": type(error).__name__})
+        return told
+    with app.app_context():
+        trouble = schema.trouble() if isinstance(error, DBAPIError) else None
+    if trouble is None:
+        log.error("mail_delivery_failed", exc_info=traces.to_log(error))
+    elif trouble != told:
+        log.error("schema_of_another_version", extra={"problem": trouble})
+    return trouble
 
 
 def pause(failures: int) -> float:

@@ -45,6 +45,9 @@ def init_app(app: Flask) -> None:
     blueprint.add_url_rule("/docs", "docs", docs)
     blueprint.add_url_rule("/docs/", "docs_with_slash", docs_with_slash)
     blueprint.add_url_rule("/docs/<name>", "file", file)
+    if app.config["APP_ENV"] == "development":
+        # Who has just started it opens this first. Elsewhere it is the operator's, and nothing is there.
+        blueprint.add_url_rule("/", "home", home)
     api.handle_errors(blueprint)
     app.register_blueprint(blueprint)
 
@@ -54,6 +57,11 @@ def docs() -> Response:
     page = send_from_directory(_OWN_FILES, "index.html", max_age=0)
     page.headers["Content-Security-Policy"] = CSP
     return page
+
+
+def home() -> Response:
+    """Lead whoever opens the service in a browser to what there is to see; relative, as below."""
+    return Response(status=HTTPStatus.FOUND, headers={"Location": "docs"})
 
 
 def docs_with_slash() -> Response:

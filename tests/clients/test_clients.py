@@ -1,10 +1,8 @@
 """Two public generators make clients as docs/openapi.md says, without a warning, and the clients work."""
 
-import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,40 +10,19 @@ from pathlib import Path
 import pytest
 
 from authapp.auth import fields
+from tests import npm
 from tests.factories import ALICE, PASSWORD
-from tests.services import lacking
+from tests.npm import run
 
 pytestmark = [pytest.mark.server, pytest.mark.clients]
 
 HERE = Path(__file__).parent
-INSTALL_SECONDS = 300
-
-
-def run(*command: str | Path, cwd: Path, seconds: int = 120, **environ: str) -> "subprocess.CompletedProcess[str]":
-    beside_python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, "PATH": beside_python, **environ},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    """The pinned npm packages, installed where they are not; without npm: skipped, or failed where it is required."""
-    if shutil.which("npm") is None:
-        lacking("npm is missing")
-    folder = HERE / "node_modules"
-    installed, lock = folder / ".package-lock.json", HERE / "package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        run("npm", "ci", "--no-audit", "--no-fund", cwd=HERE, seconds=INSTALL_SECONDS)
-    return folder
+    """The pinned npm packages."""
+    return npm.packages()
 
 
 @dataclass

@@ -3,7 +3,7 @@
 import json
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 from urllib.parse import urlencode
@@ -18,8 +18,10 @@ from tests.factories import ALICE, Api, make_user
 
 pytestmark = [pytest.mark.long, pytest.mark.any_database]
 
-# Beside the hash, which tests have a cheap one of.
-MOST_SECONDS = 0.3
+# In yardsticks, as machines differ by a factor of six: a third of a second on a quick one. Beside the hash, which tests
+# have a cheap one of.
+MOST = 12
+TRIES = 3
 FORM = "application/x-www-form-urlencoded"
 STAND_INS = "4@8({[<369|1!70$5+%2"
 # A long way up the hill from random ones: characters that stand for several letters each, words, dates, repetitions.
@@ -139,6 +141,26 @@ def odd_bytes() -> Iterator[Way]:
         yield f"path {path[:20]!r}", "GET", path, {}
 
 
+def seconds_of(work: Callable[[], Any]) -> float:
+    """The processor time of this thread that `work` takes."""
+    before = time.thread_time()
+    work()
+    return time.thread_time() - before
+
+
+def yardstick() -> None:
+    """Some work of the interpreter that costs the same whatever authapp does."""
+    sum(number * number for number in range(500_000))
+
+
+def dear(work: Callable[[], Any]) -> float:
+    """What `work` costs in yardsticks: where that is too much, the least of some tries, for a neighbour slows one."""
+    costs: list[float] = []
+    while len(costs) < TRIES and (not costs or costs[-1] >= MOST):
+        costs.append(seconds_of(work) / seconds_of(yardstick))
+    return min(costs)
+
+
 def test_no_request_keeps_the_processor_busy(app: Flask, make_app: MakeApp, figure: Figure):
     make_user(app)
     api = Api(make_app(AUTH_COOKIES=True, CLIENT_ORIGIN="https://app.example.com", TRUSTED_PROXIES=1))
@@ -147,15 +169,16 @@ def test_no_request_keeps_the_processor_busy(app: Flask, make_app: MakeApp, figu
     costs = []
     for what, method, path, more in (*odd_fields(), *odd_bytes()):
         signed_in = {"token": token} if path == "/me" and "headers" not in more else {}
-        before = time.thread_time()
-        answer = api.request(method, path, **signed_in, **more)
-        costs.append((time.thread_time() - before, what))
-        answer.close()
-        assert answer.status_code < 500, what
+
+        def ask(what: str = what, request: tuple[Any, ...] = (method, path), more: Any = signed_in | more) -> None:
+            with api.request(*request, **more) as answer:
+                assert answer.status_code < 500, what
+
+        costs.append((dear(ask), what))
     costs.sort(reverse=True)
     figure("requests measured", len(costs))
-    figure("dearest requests, seconds of processor", [(round(cost, 3), what) for cost, what in costs[:3]])
-    assert costs[0][0] < MOST_SECONDS
+    figure("dearest requests, yardsticks of processor", [(round(cost, 2), what) for cost, what in costs[:3]])
+    assert costs[0][0] < MOST
 
 
 def test_list_of_sessions_from_odd_browsers_is_cheap(app: Flask, api: Api, figure: Figure):
@@ -170,9 +193,11 @@ def test_list_of_sessions_from_odd_browsers_is_cheap(app: Flask, api: Api, figur
             agent = AGENTS[number % len(AGENTS)]
             sessions.start(user, Client.seen("192.0.2.1", f"{agent[:200]}{number} {agent}"))
         database.commit()
-    before = time.thread_time()
-    listed = api.get("/sessions", token=token)
-    cost = time.thread_time() - before
-    assert len((listed.json or {})["data"]["sessions"]) == 100
-    figure("list of 100 sessions from hostile browsers, seconds of processor", round(cost, 3))
-    assert cost < MOST_SECONDS
+
+    def ask() -> None:
+        listed = api.get("/sessions", token=token)
+        assert len((listed.json or {})["data"]["sessions"]) == 100
+
+    cost = dear(ask)
+    figure("list of 100 sessions from hostile browsers, yardsticks of processor", round(cost, 2))
+    assert cost < MOST

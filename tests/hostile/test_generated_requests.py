@@ -43,7 +43,7 @@ def both(mysql_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
             db.engine.dispose()
 
 
-@pytest.mark.parametrize("number", [2_000, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [1_000, pytest.param(20_000, marks=pytest.mark.long)])
 def test_generated_requests_are_answered_well_and_the_same_on_each_database(
     both: dict[str, Flask], number: int, figure: Figure, leaks: Watch
 ):

@@ -442,6 +442,7 @@ def ask_for_mails(app: Flask, address: str, mood: str, times: int = 15) -> dict[
     return {what: statistics.median(seconds) for what, seconds in took.items()}
 
 
+@pytest.mark.long
 def test_request_for_a_mail_tells_nothing_of_an_account_all_along_an_outage(
     mailing_app: MailingApp, faulty: FaultyServer
 ):

@@ -6,7 +6,7 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
@@ -22,7 +22,7 @@ from flask import Flask
 
 from tests.services import free_port
 
-START_SECONDS = 20
+START_SECONDS = 60
 
 StartNode = Callable[..., str]
 
@@ -106,12 +106,20 @@ def running(root: Path, environment: dict[str, str], logs: Path) -> Iterator[str
 
 
 @contextmanager
-def serving(root: Path, environment: dict[str, str], logs: Path, *, wsgi: str = "wsgi:app") -> Iterator[Service]:
-    """Run gunicorn until the block is left, for tests that have to do with its processes.
+def serving(
+    root: Path,
+    environment: dict[str, str],
+    logs: Path,
+    *,
+    wsgi: str = "wsgi:app",
+    command: Sequence[str] = (),
+    port: int | None = None,
+) -> Iterator[Service]:
+    """Run gunicorn, or this command, until the block is left, for tests that have to do with its processes.
 
-    As `make run` does it: the settings are not tried in a process of their own before, which takes a second.
+    As `make run` does it: all workers load the application at once, and none waits for the first one.
     """
-    port = free_port()
+    port = port or free_port()
     # All clients of a test have one address; a test of the limits switches them on.
     ours = {
         "PATH": os.environ["PATH"],
@@ -122,7 +130,7 @@ def serving(root: Path, environment: dict[str, str], logs: Path, *, wsgi: str = 
     log = logs / f"gunicorn-{port}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", wsgi],
+            command or [sys.executable, "-m", "gunicorn", wsgi],
             cwd=root,
             env={**ours, **environment},
             stdout=output,
@@ -133,12 +141,16 @@ def serving(root: Path, environment: dict[str, str], logs: Path, *, wsgi: str = 
             _wait_until_ready(address, process, log)
             yield Service(address, process, log)
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _stop(process)
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=15)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _wait_until_ready(address: str, process: "subprocess.Popen[bytes]", log: Path) -> None:

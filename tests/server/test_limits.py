@@ -34,6 +34,7 @@ def wrong_logins(address: str, email: str, number: int = ATTEMPTS) -> Counter[in
         return Counter(threads.map(send, range(number)))
 
 
+@pytest.mark.long
 def test_of_fifty_wrong_logins_at_once_ten_are_checked_over_four_processes_and_a_restart(
     app: Flask, start_node: StartNode, tmp_path: Path, figure: Figure
 ):

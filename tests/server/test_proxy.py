@@ -26,6 +26,7 @@ from tests.server import slow
 from tests.server.conftest import starting
 from tests.server.proxy import SHIPPED, Proxy, configured, nginx
 from tests.services import free_port
+from tests.test_metrics import TOKEN
 
 pytestmark = [pytest.mark.server, pytest.mark.any_database]
 
@@ -40,7 +41,7 @@ def proxied(shared_app: Flask, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """nginx before one node of the service."""
     root = Path(__file__).parents[2]
     with starting(shared_app, root, tmp_path_factory.mktemp("logs")) as start:
-        node = start(workers=1, TRUSTED_PROXIES=1, AUTH_REQUIRE_VERIFIED_EMAIL="false")
+        node = start(workers=1, TRUSTED_PROXIES=1, AUTH_REQUIRE_VERIFIED_EMAIL="false", METRICS_TOKEN=TOKEN)
         with nginx(tmp_path_factory.mktemp("nginx"), [node.removeprefix("http://")]) as proxy:
             yield proxy
 
@@ -208,6 +209,8 @@ def test_what_nginx_refuses_itself_is_in_the_envelope(client: httpx.Client, prox
         assert answer.startswith("HTTP/1.1 400 "), (head, answer)
         assert '"code":"BAD_REQUEST"' in answer, (head, answer)
     assert_refused(client.get("/authapp-refusals/503"), errors.NotFoundError)
+    for path in ("/metrics", "/%6detrics"):
+        assert_refused(client.get(path, headers={"Authorization": f"Bearer {TOKEN}"}), errors.NotFoundError)
 
 
 @pytest.mark.long

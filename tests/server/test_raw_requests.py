@@ -1,5 +1,6 @@
 """Requests that no client library would send, on the running service."""
 
+import json
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -7,6 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from flask import Flask
 
+from tests.factories import PASSWORD
 from tests.server.conftest import StartNode
 
 pytestmark = [pytest.mark.server, pytest.mark.any_database]
@@ -43,8 +45,14 @@ def test_what_is_not_quite_http_is_refused_and_leaves_one_line_in_the_log(
     moved = sent(address, "GET /x/api/auth/me HTTP/1.1\r\nHost: x\r\nSCRIPT_NAME: /x\r\nConnection: close\r\n\r\n")
     assert moved.startswith("HTTP/1.1 404 ")
     sent(address, "GET /%0d%0aforged%1b[2J HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    # The end of a body that was longer than its head says, and a link that was broken in two: no line quotes them.
+    sent(address, f'"password": "{PASSWORD}"}}\r\n\r\n')
+    sent(address, "GET /api/auth/verify-email?token=half-a-token in two HTTP/1.1\r\nHost: x\r\n\r\n")
     (log,) = tmp_path.glob("gunicorn-*.log")
     assert "Traceback" not in log.read_text()
     assert "\x1b" not in log.read_text()
+    paths = [json.loads(line).get("path") for line in log.read_text().splitlines() if line.startswith("{")]
     assert not any(line.startswith("forged") for line in log.read_text().splitlines())
-    assert "GET /\\r\\nforged\\x1b[2J" in log.read_text()
+    assert "/\r\nforged\x1b[2J" in paths
+    assert "Invalid HTTP request line" in log.read_text()
+    assert "half-a-token" not in log.read_text()

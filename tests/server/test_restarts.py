@@ -111,17 +111,16 @@ class Person:
 
 
 @contextmanager
-def people(service: Service) -> Iterator[tuple[list[Person], Callable[[], None]]]:
+def people(address: str, *, connections: int = CONNECTIONS) -> Iterator[tuple[list[Person], Callable[[], None]]]:
     """Have the people use the service; what is yielded beside them waits for the end of what they do."""
     end = threading.Event()
-    clients = [
-        httpx.Client(base_url=f"{service.address}/api/auth", timeout=TIMEOUT_SECONDS) for _ in range(CONNECTIONS)
-    ]
+    base = f"{address}/api/auth"
+    clients = [httpx.Client(base_url=base, timeout=TIMEOUT_SECONDS) for _ in range(connections)]
     found = [
         Person(client, number, end, LONG_PAUSE_SECONDS if number < SLOW_CONNECTIONS else PAUSE_SECONDS)
         for number, client in enumerate(clients)
     ]
-    with ThreadPoolExecutor(CONNECTIONS) as threads:
+    with ThreadPoolExecutor(connections) as threads:
         living: list[Future[None]] = [threads.submit(person.live) for person in found]
 
         def finish() -> None:
@@ -150,7 +149,7 @@ def serve(app: Flask, root: Path, tmp_path: Path) -> Serve:
 
 
 def test_a_rolling_restart_fails_no_request_of_twenty_connections(serve: Serve, figure: Figure):
-    with serve() as service, people(service) as (everybody, finish):
+    with serve() as service, people(service.address) as (everybody, finish):
         time.sleep(2)
         for _ in range(RESTARTS):
             restart(service)
@@ -162,7 +161,7 @@ def test_a_rolling_restart_fails_no_request_of_twenty_connections(serve: Serve, 
 
 
 def test_a_service_that_is_stopped_answers_what_was_sent_and_refuses_new_connections(serve: Serve, figure: Figure):
-    with serve() as service, people(service) as (everybody, finish):
+    with serve() as service, people(service.address) as (everybody, finish):
         time.sleep(2)
         service.arbiter.send_signal(signal.SIGTERM)
         began = time.monotonic()

@@ -1,6 +1,8 @@
 """A person's way through the running service, mail included; on each database."""
 
+import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -8,8 +10,20 @@ import pytest
 
 from tests.factories import ALICE, PASSWORD
 from tests.server.conftest import Mailbox, StartNode
+from tests.test_metrics import TOKEN, parse
 
 pytestmark = pytest.mark.server
+
+# What the walk is made of: each is one line of the log.
+FACTS = {
+    "user_registered": 1,
+    "mail_sent": 1,
+    "login_failed": 1,
+    "user_verified": 1,
+    "user_logged_in": 1,
+    "session_refreshed": 1,
+    "session_ended": 1,
+}
 
 
 def test_a_user_registers_verifies_logs_in_refreshes_and_logs_out(
@@ -23,6 +37,7 @@ def test_a_user_registers_verifies_logs_in_refreshes_and_logs_out(
         MAIL_SERVER="127.0.0.1",
         MAIL_PORT=port,
         MAIL_DEFAULT_SENDER="Example <no-reply@example.org>",
+        METRICS_TOKEN=TOKEN,
     )
     with httpx.Client(base_url=f"{address}/api/auth", timeout=10) as http:
         account = {"email": ALICE, "password": PASSWORD, "name": "Alice 🐟"}
@@ -52,8 +67,21 @@ def test_a_user_registers_verifies_logs_in_refreshes_and_logs_out(
         for token in (first["refresh_token"], second["refresh_token"]):
             assert _code(http.post("/refresh", json={"refresh_token": token})) == (401, "TOKEN_REVOKED")
     assert received.received.empty()
+    # Whichever of the workers was asked each time.
+    answer = httpx.get(f"{address}/metrics", headers={"Authorization": f"Bearer {TOKEN}"})
+    found = parse(answer.text)
+    assert {name: found[f"authapp_events_total[('event', '{name}')]"] for name in FACTS} == FACTS
+    assert found["authapp_tokens_refused_total[('code', 'TOKEN_REVOKED')]"] == 4
     (log,) = tmp_path.glob("gunicorn-*.log")
-    assert "GET /api/auth/verify-email" in log.read_text()
+    for line in log.read_text().splitlines():
+        assert {"time", "level", "event", "request_id"} <= json.loads(line).keys()
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    (page,) = [line for line in told if line.get("path") == "/api/auth/verify-email" and line["method"] == "GET"]
+    assert (page["route"], page["status"], page["code"], page["ip"]) == (page["path"], 200, None, "127.0.0.1")
+    assert [line["code"] for line in told if line["event"] == "request"].count("TOKEN_REVOKED") == 4
+    events = Counter(line["event"] for line in told)
+    assert events["request"] >= 10
+    assert {name: events[name] for name in FACTS} == FACTS
     for secret in (link[1], first["refresh_token"], second["access_token"], PASSWORD, ALICE):
         assert secret not in log.read_text()
 

@@ -18,6 +18,9 @@ from tests.conftest import MakeApp
 from tests.factories import ALICE, OTHER_PASSWORD, PASSWORD, data, mailed_token, mails, make_user, refusal, user_of
 from tests.services import free_port
 
+# A walk through all of it; what one kind of database may answer otherwise has its tests elsewhere.
+pytestmark = pytest.mark.any_database
+
 FORM = "application/x-www-form-urlencoded"
 ACCOUNT = {"email": ALICE, "password": PASSWORD}
 NOT_CONFIRMED = (403, "EMAIL_NOT_VERIFIED")

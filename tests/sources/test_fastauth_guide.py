@@ -33,6 +33,9 @@ from tests.conftest import MakeApp
 from tests.factories import PASSWORD, claims, data, mailed_token, mails, make_user, refusal
 from tests.mail.conftest import MailServer, mail_server
 
+# A walk through all of it; what one kind of database may answer otherwise has its tests elsewhere.
+pytestmark = pytest.mark.any_database
+
 __all__ = ["mail_server"]
 
 # As the guides print them.
@@ -202,7 +205,7 @@ def host(app: Flask) -> Iterator[Flask]:
         "/admin": roles_required("admin")(lambda: {"email": current_user.email}),
     }
     for path, view in views.items():
-        host.add_url_rule(path, path, view)
+        host.add_url_rule(path, path, view)  # type: ignore[arg-type]  # They answer with dictionaries of several kinds.
     yield host
     with host.app_context():
         db.engine.dispose()

@@ -19,6 +19,9 @@ from tests.auth.test_login import header
 from tests.conftest import MakeApp
 from tests.factories import claims, data, key_pair, mailed_token, make_user, refusal
 
+# A walk through all of it; what one kind of database may answer otherwise has its tests elsewhere.
+pytestmark = pytest.mark.any_database
+
 FORM = "application/x-www-form-urlencoded"
 # As the guide prints them.
 EMAIL = "user@example.com"

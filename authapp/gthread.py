@@ -1,0 +1,99 @@
+"""gunicorn's worker with threads, in which a client who is slow, or never hangs up, holds nothing that others need.
+
+gunicorn.conf.py runs this file by itself, before there is an application: nothing of ours may be imported until a
+worker loads it.
+"""
+
+import contextlib
+import os
+import select
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from typing import Any
+
+from gunicorn.workers.gthread import ThreadWorker
+
+# From a request's first byte: until all of it has come, and until its answer has been taken.
+_REQUEST_SECONDS, _ANSWER_SECONDS = 10, 30
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # It has no types.
+    """gunicorn's worker with threads; that one lets a client who is slow, or never hangs up, hold what others need.
+
+    And whoever connects while it stops it lets wait, only to hang up on them at its end.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.since: dict[Any, float] = {}
+        self.lock = threading.Lock()
+
+    def load_wsgi(self) -> None:
+        """Load the application; the first worker says in a line what is wrong with it, and what it lacks."""
+        if self.age > 1 or os.environ.get("AUTHAPP_GREETING"):
+            super().load_wsgi()
+            return
+        from authapp import starting
+
+        if status := starting.try_settings(self._load, log=self.log.error_log):
+            sys.exit(status)
+
+    def _load(self) -> Any:
+        super().load_wsgi()
+        return self.wsgi
+
+    def handle(self, conn: Any) -> Any:
+        """Serve a request on this connection, in a thread."""
+        with self.lock:
+            self.since[conn] = time.monotonic()
+        try:
+            return super().handle(conn)
+        finally:
+            with self.lock:
+                del self.since[conn]
+
+    def finish_request(self, conn: Any, fs: "Future[Any]") -> None:
+        """Wait for the client to hang up, two seconds at most, in a thread: gunicorn takes no connection meanwhile."""
+        if fs.cancelled() or fs.exception() or fs.result():
+            super().finish_request(conn, fs)
+        else:
+            self.nr_conns -= 1
+            self.tpool.submit(conn.close, graceful=True)
+
+    def notify(self) -> None:
+        """Say that the worker is alive, as it does every second, and end what has taken too long."""
+        super().notify()
+        now = time.monotonic()
+        with self.lock:
+            begun = list(self.since.items())
+        for conn, since in begun:
+            # What reads a body that breaks off refuses it, and the refusal still goes out.
+            with contextlib.suppress(OSError):
+                if now - since > _ANSWER_SECONDS:
+                    conn.sock.shutdown(socket.SHUT_RDWR)
+                elif now - since > _REQUEST_SECONDS and _is_awaited(conn.parser):
+                    conn.sock.shutdown(socket.SHUT_RD)
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Stop accepting for good, when the worker is to end: take who is waiting, and close the socket at once.
+
+        While other processes have it open they serve whoever connects, after the last one it is refused.
+        """
+        super().set_accept_enabled(enabled)
+        if enabled or (self.alive and self.ppid == os.getppid()):
+            return
+        for listener in self.sockets:
+            while self.nr_conns < self.worker_connections and select.select([listener], [], [], 0)[0]:
+                self.accept(listener)
+            listener.close()
+
+
+def _is_awaited(parser: Any) -> bool:
+    """Say whether some of a request has yet to come; one that has come may wait for its answer, and another follow."""
+    if not (parser and parser.mesg and parser.mesg.req_number == parser.req_count):
+        return True
+    body = parser.mesg.body.reader
+    return bool(getattr(body, "length", 0) or getattr(body, "parser", None))
