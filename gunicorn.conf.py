@@ -80,8 +80,6 @@ class EventLogger(Logger):
 
 
 logger_class = EventLogger
-
-
 worker_class = _run("gthread.py")["Worker"]
 
 

@@ -81,6 +81,9 @@ class Migrations:
 
     def __getattr__(self, name: str) -> Any:
         """Give what `flask db` wants to know, from what takes this one's place."""
+        if name.startswith("_"):
+            # Who copies this asks before there is an application.
+            raise AttributeError(name)
         from flask_migrate import Migrate
 
         Migrate(self._app, db, directory=self._directory)

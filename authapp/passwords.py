@@ -39,7 +39,8 @@ _OURS = ("scrypt:", "pbkdf2:")
 
 # Whoever has waited this long will soon hang up: the hash would be for nobody.
 _LONGEST_WAIT_SECONDS = 10
-# Whoever is refused, too, and so many at most, that there are always threads for what needs no hash.
+# How long whoever is refused waits for that answer, and how many do at once: each of them takes a thread, and some must
+# be left for what needs no hash.
 _HELD_OFF_SECONDS = 0.5
 _MOST_HELD_OFF = 24
 

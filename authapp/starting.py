@@ -17,7 +17,6 @@ from authapp.mail import worker
 _BOOT_FAILED = 3
 _REFUSED = 1
 
-
 # Where a refusal is told, while there is a log to tell it in.
 _log: logging.Logger | None = None
 

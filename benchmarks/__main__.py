@@ -27,8 +27,8 @@ PARTS: dict[str, Part] = {
     "capacity": _of(capacity.measure, rounds=3, seconds=3),
     "login_storm": _of(login_storm.measure_on, rounds=2, seconds=5),
     "starting": _of(starting.measure, rounds=3, seconds=0),
-    "growth": lambda kinds: [figure for kind in kinds for figure in growth.measure(kind=kind.lower())],
-    "purge": lambda kinds: [figure for kind in kinds for figure in purge.measure(kind=kind.lower())],
+    "growth": _of(growth.measure, rounds=growth.ROUNDS, seconds=0),
+    "purge": _of(purge.measure, rounds=1, seconds=purge.SECONDS),
 }
 
 

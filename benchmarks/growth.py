@@ -1,7 +1,7 @@
 """Does a request cost more where there are a million accounts? At most 1.1 times what it costs at a thousand.
 
     make bench-growth
-    .venv/bin/python -m benchmarks.growth --large 100000 --rounds 4 --database sqlite
+    .venv/bin/python -m benchmarks.growth --rows 100000 --rounds 4 --database sqlite
 
 Fills two databases of each kind, one with a thousand users, sessions and revoked tokens and one with a million, and
 gives the application, in this process, the same requests on both, in turns: `GET me`, refresh, and login, whose hash is
@@ -11,18 +11,15 @@ machine. SQLite's files are read once before each round: some systems soon forge
 measured here is the processor, not the disk. Exits with 1 where the large one costs more.
 """
 
-import argparse
 import io
-import logging
 import os
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http import HTTPStatus
@@ -31,7 +28,6 @@ from typing import Any
 from unittest import mock
 
 import flask_migrate
-import pymysql
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
@@ -40,10 +36,11 @@ from authapp.extensions import db
 from authapp.models import Session, User
 from benchmarks.filling import Filled, fill
 from benchmarks.people import ME, PASSWORD, PREFIX, production
-from benchmarks.service import MYSQL_URL, mysql, used
-from benchmarks.table import Figure, show
+from benchmarks.service import used
+from benchmarks.setting import Given, database, main_of
+from benchmarks.table import Figure
 
-SMALL, LARGE = 1_000, 1_000_000
+SMALL = 1_000
 MOST_TIMES = 1.10
 REQUESTS, ROUNDS = 150, 12
 REFRESH, LOGIN = "refresh", "login less its hash"
@@ -193,52 +190,15 @@ def _micro(seconds: float) -> str:
     return f"{seconds * 1e6:.0f} us"
 
 
-def measure(
-    *, kind: str | None = None, small: int = SMALL, large: int = LARGE, rounds: int = ROUNDS, requests: int = REQUESTS
-) -> list[Figure]:
-    """Measure on each kind of database, or on one only: `sqlite` or `mariadb`."""
-    found: list[Figure] = []
-    # A line a request, on both sides.
-    logging.disable(logging.INFO)
-    for name in ("sqlite", "mariadb"):
-        if kind not in (None, name):
-            continue
-        with ExitStack() as stack:
-            try:
-                urls = _two_of(name, stack)
-            except pymysql.OperationalError as error:
-                print(f"No MariaDB answers at {MYSQL_URL.host}: left out ({error.args[0]}).")
-                continue
-            sizes = [stack.enter_context(sized(url, rows)) for url, rows in zip(urls, (small, large), strict=True)]
-            compare(*sizes, rounds=rounds, requests=requests)
-            found += figures("SQLite" if name == "sqlite" else "MariaDB", *sizes)
-    logging.disable(logging.NOTSET)
-    return found
-
-
-def _two_of(kind: str, stack: ExitStack) -> list[str]:
-    """Make two empty databases, until the stack is unwound."""
-    if kind == "sqlite":
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        return [f"sqlite:///{folder}/{name}.db" for name in ("small", "large")]
-    return [stack.enter_context(mysql()).render_as_string(hide_password=False) for _ in range(2)]
-
-
-def main() -> int:
-    """Measure and give the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--small", type=int, default=SMALL, help=f"rows of each kind ({SMALL})")
-    parser.add_argument("--large", type=int, default=LARGE, help=f"rows of each kind ({LARGE})")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each kind of request and size ({ROUNDS})")
-    parser.add_argument("--requests", type=int, default=REQUESTS, help=f"of each round ({REQUESTS})")
-    parser.add_argument("--database", choices=["sqlite", "mariadb"], help="one of them only")
-    given = parser.parse_args()
-    found = measure(
-        kind=given.database, small=given.small, large=given.large, rounds=given.rounds, requests=given.requests
-    )
-    show(found)
-    return 0 if all(one.is_met is not False for one in found) else 1
+def measure(url: str, given: Given) -> list[Figure]:
+    """Measure on this empty database and another one of its kind."""
+    with database(given.kind) as other:
+        if other is None:
+            return []
+        with sized(url, SMALL) as small, sized(other, given.rows) as large:
+            compare(small, large, rounds=given.rounds, requests=REQUESTS)
+            return figures(given.kind, small, large)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(__doc__, measure, rounds=ROUNDS, seconds=0))

@@ -11,14 +11,11 @@ filling left behind for the disk meets both. The purge's resident memory is look
 where a request failed, or where a goal is missed.
 """
 
-import argparse
 import json
-import logging
 import multiprocessing
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -26,16 +23,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pymysql
-
 from benchmarks import filling, login_storm
 from benchmarks.login_storm import Heard, Span, percentile
 from benchmarks.people import ME
-from benchmarks.service import MYSQL_URL, ROOT, mysql, watched_service
-from benchmarks.setting import prepared
-from benchmarks.table import Figure, show
+from benchmarks.service import ROOT, watched_service
+from benchmarks.setting import Given, main_of, prepared
+from benchmarks.table import Figure
 
-ROWS, SECONDS, WORKERS = 1_000_000, 20.0, 2
+SECONDS, WORKERS = 20.0, 2
 MOST_TIMES_IDLE = 2.0
 MOST_GROWTH = 1.10
 """How many times as much memory a purge may need at its peak as it had after the first tenth of its time."""
@@ -91,8 +86,13 @@ def purge(settings: dict[str, str]) -> Iterator["subprocess.Popen[str]"]:
             process.kill()
 
 
-def measure_one(url: str, *, rows: int, seconds: float) -> Purged:
-    """Fill an empty database, and measure."""
+def measure(url: str, given: Given) -> list[Figure]:
+    """Measure on one empty database."""
+    return figures(given.kind, met_on(url, rows=given.rows, seconds=given.seconds))
+
+
+def met_on(url: str, *, rows: int, seconds: float) -> Purged:
+    """Fill an empty database, and purge it while others ask; the service is idle for so many seconds, too."""
     settings = prepared(url)
     filling.fill(url, users=rows // 20, tokens=rows - 2 * (rows // 20), expired=True)
     os.sync()
@@ -171,35 +171,5 @@ def figures(database: str, met: Purged) -> list[Figure]:
     ]
 
 
-def measure(*, kind: str | None = None, rows: int = ROWS, seconds: float = SECONDS) -> list[Figure]:
-    """Measure on each kind of database, or on one only: `sqlite` or `mariadb`."""
-    found: list[Figure] = []
-    logging.disable(logging.INFO)
-    if kind != "mariadb":
-        with tempfile.TemporaryDirectory() as directory:
-            found += figures("SQLite", measure_one(f"sqlite:///{directory}/bench.db", rows=rows, seconds=seconds))
-    if kind != "sqlite":
-        try:
-            with mysql() as url:
-                where = url.render_as_string(hide_password=False)
-                found += figures("MariaDB", measure_one(where, rows=rows, seconds=seconds))
-        except pymysql.OperationalError as error:
-            print(f"No MariaDB answers at {MYSQL_URL.host}: left out ({error.args[0]}).")
-    logging.disable(logging.NOTSET)
-    return found
-
-
-def main() -> int:
-    """Measure and give the exit status."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--rows", type=int, default=ROWS, help=f"that are past their time ({ROWS})")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of the idle service ({SECONDS:.0f})")
-    parser.add_argument("--database", choices=["sqlite", "mariadb"], help="one of them only")
-    given = parser.parse_args()
-    found = measure(kind=given.database, rows=given.rows, seconds=given.seconds)
-    show(found)
-    return 0 if all(one.is_met is not False for one in found) else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of(__doc__, measure, rounds=1, seconds=SECONDS))

@@ -17,15 +17,17 @@ from benchmarks.service import MYSQL_URL, mysql
 from benchmarks.table import Figure, show
 
 KINDS = ("SQLite", "MariaDB")
+MANY_ROWS = 1_000_000
 
 
 @dataclass(frozen=True)
 class Given:
-    """What was asked for: the kind of database, how many rounds, and the seconds of each."""
+    """What was asked for: the kind of database, how many rounds, the seconds of each, and the rows of a full one."""
 
     kind: str
     rounds: int
     seconds: float
+    rows: int
 
 
 Measure = Callable[[str, Given], list[Figure]]
@@ -56,7 +58,9 @@ def prepared(url: str) -> dict[str, str]:
     return settings
 
 
-def run(measure: Measure, *, kinds: tuple[str, ...] = KINDS, rounds: int, seconds: float) -> list[Figure]:
+def run(
+    measure: Measure, *, kinds: tuple[str, ...] = KINDS, rounds: int, seconds: float, rows: int = MANY_ROWS
+) -> list[Figure]:
     """Measure on each database that there is."""
     # That accounts and tables are made here is not worth a line each.
     logging.disable(logging.INFO)
@@ -64,7 +68,7 @@ def run(measure: Measure, *, kinds: tuple[str, ...] = KINDS, rounds: int, second
     for kind in kinds:
         with database(kind) as url:
             if url:
-                figures += measure(url, Given(kind, rounds, seconds))
+                figures += measure(url, Given(kind, rounds, seconds, rows))
     return figures
 
 
@@ -73,9 +77,10 @@ def main_of(doc: str | None, measure: Measure, *, rounds: int, seconds: float) -
     parser = argparse.ArgumentParser(description=(doc or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=rounds, help=f"by turns ({rounds})")
     parser.add_argument("--seconds", type=float, default=seconds, help=f"that each round takes ({seconds:g})")
+    parser.add_argument("--rows", type=int, default=MANY_ROWS, help=f"of a database that is filled ({MANY_ROWS:,})")
     parser.add_argument("--database", choices=[kind.lower() for kind in KINDS], help="one of them only")
     given = parser.parse_args()
     kinds = tuple(kind for kind in KINDS if given.database in (None, kind.lower()))
-    figures = run(measure, kinds=kinds, rounds=given.rounds, seconds=given.seconds)
+    figures = run(measure, kinds=kinds, rounds=given.rounds, seconds=given.seconds, rows=given.rows)
     show(figures)
     return int(any(figure.is_met is False for figure in figures))

@@ -4,9 +4,10 @@
     .venv/bin/python -m benchmarks.signed_in --seconds 2 --rounds 2 --database sqlite
 
 Both run under gunicorn with two workers of 64 threads, on one database, and are asked by turns by wrk with eight
-connections, which never wait. The rounds are many and short: which worker accepts how many of the connections is
-chance, and decides more than anything else. What a request costs is the processor's time that the processes of the
-service have used meanwhile; MariaDB's is beside it. The medians of the rounds are told.
+connections, which never wait; and so is the limit on authapp's own class of workers (`authapp/gthread.py`), which shows
+what of the difference is the application's. The rounds are many and short: which of gunicorn's own workers accepts how
+many of the connections is chance. What a request costs is the processor's time that the processes of the service have
+used meanwhile; MariaDB's is beside it. The medians of the rounds are told.
 """
 
 import json
@@ -24,11 +25,15 @@ import jwt
 
 from benchmarks import wrk
 from benchmarks.people import ME, Client, address
-from benchmarks.service import free_port, process, used, wait_for, watched_service
+from benchmarks.service import ROOT, free_port, process, used, wait_for, watched_service
 from benchmarks.setting import Given, main_of, prepared
 from benchmarks.table import Figure
 
 WORKERS, THREADS = 2, 64
+OUR_WORKER = f"""
+import runpy
+worker_class = runpy.run_path({str(ROOT / "authapp" / "gthread.py")!r})["Worker"]
+"""
 GOALS = {"SQLite": 0.70, "MariaDB": 0.75}
 
 
@@ -53,18 +58,19 @@ class Round:
 
 
 @contextmanager
-def limit(settings: dict[str, str], user_id: str) -> Iterator[Asked]:
-    """Run the limit on this database, and give a token for this user."""
+def limit(settings: dict[str, str], user_id: str, config: str = "") -> Iterator[Asked]:
+    """Run the limit on this database, under these settings of gunicorn's, and give a token for this user."""
     port = free_port()
-    environment = {"SECRET_KEY": settings["SECRET_KEY"], "DATABASE_URL": settings["DATABASE_URL"]}
+    # Our worker tries no settings of authapp's where `make run` has done so.
+    environment = {name: settings[name] for name in ("SECRET_KEY", "DATABASE_URL")} | {"AUTHAPP_GREETING": "1"}
     claims = {"sub": user_id, "exp": datetime.now(UTC) + timedelta(hours=1)}
     token = jwt.encode(claims, settings["SECRET_KEY"], algorithm="HS256")
     with TemporaryDirectory() as directory:
         # Else it would run by our own settings.
-        plain = Path(directory) / "gunicorn.conf.py"
-        plain.touch()
-        workers = ["--workers", str(WORKERS), "--worker-class", "gthread", "--threads", str(THREADS)]
-        where = ["--bind", f"127.0.0.1:{port}", "--keep-alive", "5", "--config", str(plain), "--log-level", "warning"]
+        own = Path(directory) / "gunicorn.conf.py"
+        own.write_text(config)
+        workers = ["--workers", str(WORKERS), "--threads", str(THREADS)]
+        where = ["--bind", f"127.0.0.1:{port}", "--keep-alive", "5", "--config", str(own), "--log-level", "warning"]
         command = [sys.executable, "-m", "gunicorn", *workers, *where, "benchmarks.limit_app:app"]
         with process(command, environment) as pid:
             wait_for(port)
@@ -97,10 +103,10 @@ def ask(one: Asked, seconds: float) -> Round:
 
 def median(rounds: list[Round]) -> Round:
     """Give the median of each figure, and all failures."""
-    middle = (
+    rate, service, database, p99 = (
         statistics.median(getattr(one, name) for one in rounds) for name in ("rate", "service", "database", "p99")
     )
-    return Round(*middle, failures=sum(one.failures for one in rounds))
+    return Round(rate, service, database, p99, sum(one.failures for one in rounds))
 
 
 def measure(url: str, given: Given) -> list[Figure]:
@@ -109,10 +115,12 @@ def measure(url: str, given: Given) -> list[Figure]:
     with ExitStack() as stack:
         mine, user_id = stack.enter_context(ours(settings))
         least = stack.enter_context(limit(settings, user_id))
-        for one in (least, mine):
+        same = stack.enter_context(limit(settings, user_id, OUR_WORKER))
+        asked = (least, mine, same)
+        for one in asked:
             ask(one, 1)
-        rounds = [(ask(least, given.seconds), ask(mine, given.seconds)) for _ in range(given.rounds)]
-    bare, us = median([one for one, _ in rounds]), median([one for _, one in rounds])
+        rounds = [[ask(one, given.seconds) for one in asked] for _ in range(given.rounds)]
+    bare, us, alike = (median(list(column)) for column in zip(*rounds, strict=True))
     if bare.failures + us.failures:
         raise SystemExit(f"requests failed: {bare.failures} of the limit, {us.failures} of ours")
     ratio, cost = us.rate / bare.rate, bare.service / us.service
@@ -121,6 +129,7 @@ def measure(url: str, given: Given) -> list[Figure]:
         Figure(
             f"GET me: rate, of the limit ({given.kind})", f">= {goal:.2f}", "1.00", f"{ratio:.2f}", is_met=ratio >= goal
         ),
+        Figure(f"GET me: rate, of the limit on our worker ({given.kind})", "", "1.00", f"{us.rate / alike.rate:.2f}"),
         Figure(f"GET me: limit's processor time, of ours ({given.kind})", "", "1.00", f"{cost:.2f}"),
         Figure(f"GET me: a second ({given.kind})", "", f"{bare.rate:.0f}", f"{us.rate:.0f}"),
         Figure(

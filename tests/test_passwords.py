@@ -1,8 +1,12 @@
 """Passwords: which are refused and why, and what checking one costs."""
 
 import sys
+import time
 import unicodedata
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from queue import Queue
+from threading import Event
 from types import FrameType
 from typing import Literal
 
@@ -20,6 +24,7 @@ from tests.factories import ALICE, BOB, PASSWORD, Api, data, refusal
 pytestmark = pytest.mark.any_database
 
 TOO_SHORT, TOO_LONG = "Use at least 8 characters.", "Use at most 128 characters."
+KEPT = 3
 TOO_EASY = "This password is too easy to guess."
 
 
@@ -206,6 +211,35 @@ def test_gate_refuses_whoever_comes_when_it_is_full_and_lets_in_again():
         with gate.place(), pytest.raises(ServerBusyError) as refused, gate.place():
             raise AssertionError("Two hold the only place.")
         assert refused.value.headers == {"Retry-After": "2"}
+
+
+def test_who_is_refused_is_kept_for_a_moment_but_only_some(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(passwords, "_HELD_OFF_SECONDS", 3600.0)
+    monkeypatch.setattr(passwords, "_MOST_HELD_OFF", KEPT)
+    kept, over = Queue[float](), Event()
+
+    def keep(seconds: float) -> None:
+        kept.put(seconds)
+        assert over.wait(20)
+
+    monkeypatch.setattr(time, "sleep", keep)
+    gate = Gate(concurrency=1, queue=0)
+
+    def is_refused(_number: int = 0) -> bool:
+        with pytest.raises(ServerBusyError), gate.place():
+            raise AssertionError("Two hold the only place.")
+        return True
+
+    with gate.place(), ThreadPoolExecutor(KEPT) as threads:
+        waiting = threads.map(is_refused, range(KEPT))
+        assert [kept.get(timeout=20) for _ in range(KEPT)] == [3600.0] * KEPT
+        # There are as many as may be: whoever comes now is told at once.
+        assert is_refused()
+        assert kept.empty()
+        over.set()
+        assert all(waiting)
+        assert is_refused()
+        assert kept.get(timeout=20) == 3600.0
 
 
 def test_gate_frees_the_place_of_whoever_fails():
