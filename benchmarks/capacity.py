@@ -7,7 +7,8 @@ Starts the real service (gunicorn, two workers, hashes at their default cost). E
 ask for one thing, as fast as they are answered, then for the next, by turns. What a request costs is the processor's
 time that the service's processes have used meanwhile, and MariaDB's where that runs on this machine (all that it did,
 for others too). It depends much less on what else the machine does than requests a second do. The hash alone is
-computed by two processes at once, between the rounds, as the two workers do.
+computed by two processes at once, as the two workers do, just before each round of logins and just after it: these are
+compared with each other.
 """
 
 import json
@@ -108,7 +109,7 @@ def measure(url: str, given: Given) -> list[Figure]:
     """Measure on one empty database."""
     settings, context = prepared(url), multiprocessing.get_context("spawn")
     rounds: dict[str, list[Round]] = {"me": [], "refresh": [], "login": []}
-    hashes: list[float] = []
+    times_hash: list[float] = []
     with (
         watched_service(settings, workers=WORKERS) as (port, pid),
         ProcessPoolExecutor(WORKERS, mp_context=context) as clients,
@@ -116,10 +117,17 @@ def measure(url: str, given: Given) -> list[Figure]:
         # A round that does not count starts the threads of the service, and the client's process.
         clients.submit(ask, port, pid, "me", WARM_SECONDS).result()
         for _ in range(given.rounds):
-            for kind, found in rounds.items():
-                found.append(clients.submit(ask, port, pid, kind, given.seconds).result())
-            hashes += [one.result() for one in [clients.submit(hash_alone, given.seconds) for _ in range(WORKERS)]]
-    return [*_costs(rounds, given.kind), *_goals(rounds, statistics.median(hashes), given.kind)]
+            for kind in ("me", "refresh"):
+                rounds[kind].append(clients.submit(ask, port, pid, kind, given.seconds).result())
+            alone = _hashes(clients, given.seconds / 2)
+            rounds["login"].append(clients.submit(ask, port, pid, "login", given.seconds).result())
+            alone += _hashes(clients, given.seconds / 2)
+            times_hash.append(rounds["login"][-1].service / statistics.mean(alone))
+    return [*_costs(rounds, given.kind), *_goals(rounds, statistics.median(times_hash), given.kind)]
+
+
+def _hashes(clients: ProcessPoolExecutor, seconds: float) -> list[float]:
+    return [one.result() for one in [clients.submit(hash_alone, seconds) for _ in range(WORKERS)]]
 
 
 def _costs(rounds: dict[str, list[Round]], kind: str) -> list[Figure]:
@@ -131,16 +139,15 @@ def _costs(rounds: dict[str, list[Round]], kind: str) -> list[Figure]:
     return found
 
 
-def _goals(rounds: dict[str, list[Round]], hash_ms: float, kind: str) -> list[Figure]:
-    times = statistics.median(one.service for one in rounds["login"]) / hash_ms
+def _goals(rounds: dict[str, list[Round]], times_hash: float, kind: str) -> list[Figure]:
     p99 = statistics.median(one.p99 for one in rounds["refresh"])
     return [
         Figure(
             f"login: processor, of the hash alone ({kind})",
             f"<= {MOST_OF_HASH}",
-            f"{hash_ms:.1f} ms",
-            f"{times:.3f}",
-            times <= MOST_OF_HASH,
+            "1.00",
+            f"{times_hash:.3f}",
+            times_hash <= MOST_OF_HASH,
         ),
         Figure(
             f"refresh: p99 at 8 connections, ms ({kind})",

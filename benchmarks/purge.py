@@ -6,9 +6,10 @@
 Starts the real service (gunicorn, two workers) on SQLite and, where one answers, on MariaDB, with a million rows past
 their time: nine of ten are revoked tokens, the others sessions and the networks of their users. Ten connections ask for
 `GET me` at a hundred a second: an answer's time counts from the moment its request was due. They do so while nothing
-else happens, then until `flask auth purge`, a process of its own, is over, and then idle again, so that what the
-filling left behind for the disk meets both. The purge's resident memory is looked at all the while. Exits with 1
-where a request failed, or where a goal is missed.
+else happens, then until `flask auth purge`, a process of its own, is over, and once more while nothing else happens:
+the quieter of the two is what counts as idle, since MariaDB may still have to do with what filled it, or with what was
+deleted. The purge's resident memory is looked at all the while. Exits with 1 where a request failed, or where a goal is
+missed.
 """
 
 import json
@@ -104,11 +105,12 @@ def met_on(url: str, *, rows: int, seconds: float) -> Purged:
         token = login_storm.token_of(port)
         # What is not counted starts the threads of the service, and the client's process.
         clients.submit(look, port, token, _span(2.0)).result()
-        idle = clients.submit(look, port, token, _span(seconds / 2)).result()
+        before = clients.submit(look, port, token, _span(seconds / 2)).result()
         with purge(settings) as process:
             met = _watch(process, clients, port, token)
-        met.idle.add(idle)
-        met.idle.add(clients.submit(look, port, token, _span(seconds / 2)).result())
+        after = clients.submit(look, port, token, _span(seconds / 2)).result()
+        met.idle = min(before, after, key=lambda heard: percentile(heard, 99))
+        met.idle.failures = before.failures + after.failures
         return met
 
 

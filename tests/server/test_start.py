@@ -10,9 +10,11 @@ import sys
 import time
 from pathlib import Path
 
+import httpx
 import pytest
+from flask import Flask
 
-from tests.server.conftest import START_SECONDS
+from tests.server.conftest import START_SECONDS, production, serving
 
 pytestmark = pytest.mark.server
 
@@ -44,6 +46,15 @@ def test_service_loads_nothing_that_its_requests_do_not_need(root: Path):
     environment = {"PATH": os.environ["PATH"], "SECRET_KEY": secrets.token_urlsafe(48), "APP_ENV": "development"}
     found = subprocess.check_output([sys.executable, "-c", program], cwd=root, env=environment, text=True)
     assert found == "[]\n"
+
+
+@pytest.mark.any_database
+def test_garbage_is_looked_for_in_what_requests_leave_and_not_in_what_was_loaded(
+    app: Flask, root: Path, tmp_path: Path
+):
+    with serving(root, production(app, workers=2), tmp_path, wsgi="tests.server.collecting:app") as service:
+        found = [httpx.get(f"{service.address}/collector").json() for _ in range(10)]
+    assert all(one["is_on"] and one["frozen"] > 100_000 for one in found)
 
 
 @pytest.mark.parametrize(
