@@ -62,9 +62,8 @@ bench-probing: .venv/dev.done
 bench: .venv/dev.done
 	$(BIN)/python -u -m benchmarks $(BENCH)
 
-# Also growth, among a million accounts, and purge, of a million rows: three and five minutes.
-# One part of them for longer; peers: authapp beside what people would pick instead, which is installed from PyPI, nine
-# minutes; soak: twenty minutes a database.
+# One part of them for longer; and beside these, peers: authapp and what people would pick instead, which is installed
+# from PyPI, fifteen minutes; soak: mixed load, twenty minutes a database.
 bench-signed-in bench-login-storm bench-capacity bench-starting bench-growth bench-purge bench-peers bench-soak: .venv/dev.done
 	$(BIN)/python -u -m benchmarks.$(subst -,_,$(@:bench-%=%)) $(BENCH)
 

@@ -23,12 +23,12 @@ def _of(measure: setting.Measure, *, rounds: int, seconds: float) -> Part:
 
 
 PARTS: dict[str, Part] = {
-    "signed_in": _of(signed_in.measure, rounds=12, seconds=1),
-    "capacity": _of(capacity.measure, rounds=3, seconds=3),
-    "login_storm": _of(login_storm.measure_on, rounds=2, seconds=5),
+    "signed_in": _of(signed_in.measure, rounds=8, seconds=1),
+    "capacity": _of(capacity.measure, rounds=2, seconds=3),
+    "login_storm": _of(login_storm.measure_on, rounds=2, seconds=4),
     "starting": _of(starting.measure, rounds=3, seconds=0),
-    "growth": _of(growth.measure, rounds=growth.ROUNDS, seconds=0),
-    "purge": _of(purge.measure, rounds=1, seconds=purge.SECONDS),
+    "growth": _of(growth.measure, rounds=24, seconds=0),
+    "purge": _of(purge.measure, rounds=1, seconds=12),
 }
 
 
