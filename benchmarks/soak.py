@@ -66,8 +66,10 @@ def _live(port: int, number: int, until: float) -> Counter[str]:
 
     while time.monotonic() < until:
         status, answer = client.log_in(address(number))
-        met["right" if status == HTTPStatus.OK else f"login: {status}"] += 1
-        pair = json.loads(answer)["data"] if status == HTTPStatus.OK else {"access_token": "", "refresh_token": ""}
+        met["right" if status == HTTPStatus.OK else f"login: {status} {answer[:200]!r}"] += 1
+        if status != HTTPStatus.OK:
+            continue
+        pair = json.loads(answer)["data"]
         for _ in range(LOOKS):
             ask(200, "GET", ME.removeprefix(PREFIX), pair["access_token"])
         ask(200, "GET", "/sessions", pair["access_token"])
